@@ -1,0 +1,13 @@
+//! Hongyan (鸿雁): self-hosted instant messaging.
+//!
+//! The floors, lowest first; a floor knows nothing of those above it:
+//!
+//! | floor | module | what |
+//! | --- | --- | --- |
+//! | 0 | [`model`] | ids, conversations, messages, entries, the clock (pure) |
+//! | 1 | [`gossip`] | tables that every node holds whole (pure) |
+//! | 3 | [`store`] | the disk |
+
+pub mod gossip;
+pub mod model;
+pub mod store;

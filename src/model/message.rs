@@ -1,0 +1,251 @@
+//! Messages, and the form in which their content is kept.
+
+use super::{Conversation, Kind, Log, MessageId, Stamp, UserKey};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Bits that travel with a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// Counts as unread for those who receive it.
+    pub const COUNTED: Self = Self(1);
+    /// Stands in history and in the conversation list.
+    pub const STORED: Self = Self(2);
+    /// Live sessions only: never written, has no position.
+    pub const STATUS: Self = Self(4);
+    /// Mentions somebody.
+    pub const MENTIONED: Self = Self(8);
+    /// Taken back: the content is gone.
+    pub const RECALLED: Self = Self(16);
+    /// Sent through the server API without a copy for the sender: not in his history either.
+    pub const NO_SENDER_COPY: Self = Self(32);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With the bits of `other` set, or cleared.
+    #[must_use]
+    pub const fn with(self, other: Self, on: bool) -> Self {
+        if on {
+            Self(self.0 | other.0)
+        } else {
+            Self(self.0 & !other.0)
+        }
+    }
+}
+
+/// What a push service may show, as the sender gave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// Text of the notification.
+    pub text: String,
+    /// Payload for the app.
+    pub data: String,
+}
+
+/// One message, shared by all who hand it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id; see [`MessageId::of`].
+    pub id: MessageId,
+    /// Kind of conversation.
+    pub kind: Kind,
+    /// Who sent it.
+    pub from: UserKey,
+    /// User or group that it is addressed to, within the sender's app.
+    pub to: Arc<str>,
+    /// When the node that accepted it did so; unique on that node.
+    pub at: Stamp,
+    /// Class, such as `RC:TxtMsg`; 1 to 64 bytes.
+    pub class: Arc<str>,
+    /// Content; see [`Content`].
+    pub content: Content,
+    /// How it is kept and shown.
+    pub flags: Flags,
+    /// The client's own id of the send.
+    pub cid: Arc<str>,
+    /// For a push service.
+    pub push: Option<Box<Push>>,
+}
+
+impl Message {
+    /// The conversation of this message as `user` sees it.
+    #[must_use]
+    pub fn conversation(&self, user: &UserKey) -> Conversation {
+        let target = match self.kind {
+            Kind::Private if user.id() == self.from.id() => self.to.clone(),
+            Kind::Private | Kind::System => self.from.id().into(),
+            _ => self.to.clone(),
+        };
+        Conversation {
+            kind: self.kind,
+            target,
+        }
+    }
+
+    /// The log in which this message stands.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        match self.kind {
+            Kind::Private => Log::between(&self.from, &self.to),
+            Kind::System => Log::system(&self.from, &self.to),
+            _ => Log::group(self.kind, self.from.app(), &self.to),
+        }
+    }
+
+    /// The message as it stands after it was taken back.
+    #[must_use]
+    pub fn recalled(&self) -> Self {
+        Self {
+            content: Content::empty(),
+            flags: self.flags.with(Flags::RECALLED, true),
+            push: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// Why bytes are not a content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// Neither a JSON object, array nor string.
+    #[error("content must be a JSON object, an array or a string")]
+    WrongType,
+    /// Over the limit.
+    #[error("content is {len} bytes, the limit is {max}")]
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+}
+
+/// Content of a message: the JSON text of an object, an array or a string, as the sender wrote it.
+///
+/// It is never parsed and written again. Text that is no JSON object or array (the server API allows any)
+/// is kept as a JSON string, so that it fits every frame as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content(Bytes);
+
+impl Content {
+    /// `{}`.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Bytes::from_static(b"{}"))
+    }
+
+    /// From JSON text that a parser has already found to be well formed.
+    ///
+    /// # Errors
+    /// When it is not an object, array or string, or over `max` bytes.
+    pub fn from_json(json: Bytes, max: usize) -> Result<Self, ContentError> {
+        if json.len() > max {
+            return Err(ContentError::TooLarge { len: json.len(), max });
+        }
+        match json.first() {
+            Some(b'{' | b'[' | b'"') => Ok(Self(json)),
+            _ => Err(ContentError::WrongType),
+        }
+    }
+
+    /// From any text: a JSON object or array stands as it is, all else becomes a JSON string.
+    ///
+    /// # Errors
+    /// When it is over `max` bytes.
+    pub fn from_text(text: &str, max: usize) -> Result<Self, ContentError> {
+        if text.len() > max {
+            return Err(ContentError::TooLarge { len: text.len(), max });
+        }
+        let whole = matches!(text.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']']);
+        if whole && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
+            return Ok(Self(Bytes::copy_from_slice(text.as_bytes())));
+        }
+        let quoted = serde_json::Value::from(text).to_string();
+        Ok(Self(quoted.into()))
+    }
+
+    /// From the store, which got it from one of the above.
+    #[must_use]
+    pub const fn trusted(json: Bytes) -> Self {
+        Self(json)
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub const fn json(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The text that [`Self::from_text`] would make this content from.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.0.first() {
+            Some(b'"') => serde_json::from_slice(&self.0).unwrap_or_default(),
+            _ => String::from_utf8_lossy(&self.0).into_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_comes_back_as_it_was() {
+        for text in [
+            "{\"content\":\"hi\"}",
+            "[1, 2]",
+            "plain",
+            "{not json}",
+            "\"quoted\"",
+            "",
+            "{\"a\": \n 1}",
+            "12",
+        ] {
+            assert_eq!(Content::from_text(text, 1_000).unwrap().text(), text);
+        }
+    }
+
+    #[test]
+    fn contents_are_bounded_and_typed() {
+        assert!(matches!(
+            Content::from_json("12".into(), 10),
+            Err(ContentError::WrongType)
+        ));
+        assert!(matches!(
+            Content::from_json("{\"a\":1}".into(), 3),
+            Err(ContentError::TooLarge { len: 7, max: 3 })
+        ));
+    }
+
+    #[test]
+    fn a_private_message_is_seen_under_the_peer_by_both() {
+        let ann = UserKey::new("app", "ann").unwrap();
+        let bo = UserKey::new("app", "bo").unwrap();
+        let message = Message {
+            id: MessageId(1),
+            kind: Kind::Private,
+            from: ann.clone(),
+            to: "bo".into(),
+            at: Stamp(1),
+            class: "RC:TxtMsg".into(),
+            content: Content::empty(),
+            flags: Flags::default(),
+            cid: "1".into(),
+            push: None,
+        };
+        assert_eq!(&*message.conversation(&ann).target, "bo");
+        assert_eq!(&*message.conversation(&bo).target, "ann");
+        assert_eq!(
+            message.conversation(&ann).log(&ann),
+            message.conversation(&bo).log(&bo)
+        );
+    }
+}

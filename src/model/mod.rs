@@ -1,0 +1,17 @@
+//! Floor 0: what everything else speaks about. Ids, conversations, messages, entries, the clock.
+//!
+//! Pure: no clock, no randomness, no I/O, no tokio.
+
+mod class;
+mod clock;
+mod conversation;
+mod entry;
+mod ids;
+mod message;
+
+pub use class::{ClassFlags, class_flags};
+pub use clock::{Clock, Skew, Stamp};
+pub use conversation::{Conversation, Kind, Log};
+pub use entry::{Entry, EntryRow, What};
+pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};
+pub use message::{Content, ContentError, Flags, Message, Push};
