@@ -10,4 +10,5 @@
 
 pub mod gossip;
 pub mod model;
+pub mod relay;
 pub mod store;

@@ -1,0 +1,445 @@
+//! What goes into the relay and what comes out of it.
+
+use crate::{
+    gossip::{Fact, FactKey},
+    model::{Content, Conversation, DeviceId, Entry, Flags, Kind, Message, MessageId, Push, Stamp, UserKey},
+    store::{Snapshot, Write},
+};
+use std::{sync::Arc, time::Duration};
+
+/// A session, unique on its node until the node stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A caller without a session (the server API) that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Who gets the answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplyTo {
+    /// The request `r` of a session.
+    Session(SessionId, u64),
+    /// A ticket.
+    Ticket(Ticket),
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The client's id of the send: 1 to 64 bytes. The same again is the same message.
+    pub cid: Arc<str>,
+    /// Private or system; other kinds are refused.
+    pub kind: Kind,
+    /// User id of the addressee.
+    pub to: Arc<str>,
+    /// Message class.
+    pub class: Arc<str>,
+    /// Content.
+    pub content: Content,
+    /// [`Flags::COUNTED`], [`Flags::STORED`], [`Flags::STATUS`], [`Flags::MENTIONED`], [`Flags::NO_SENDER_COPY`].
+    pub flags: Flags,
+    /// For a push service.
+    pub push: Option<Box<Push>>,
+    /// Whether the addressee's blacklist counts: always for clients, on demand for the server API.
+    pub check_blacklist: bool,
+}
+
+/// What a user, or the server API in a user's name, wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Send a message.
+    Send(Outgoing),
+    /// Mark a conversation as read.
+    Read {
+        /// Which one.
+        conversation: Conversation,
+        /// An entry of it, as the store has it: its position, the ordinal there and its message's time. `None`: all.
+        upto: Option<ReadMark>,
+        /// Also take it off the conversation list.
+        remove: bool,
+    },
+    /// Take back a message, which the caller has read from the store and whose sender it has checked.
+    Recall {
+        /// The message as it stands.
+        original: Arc<Message>,
+        /// Something to say to it.
+        extra: Arc<str>,
+    },
+    /// The user's conversations, newest first.
+    Conversations {
+        /// Those whose newest message stands before this position (exclusive).
+        before: Stamp,
+        /// At most so many.
+        limit: usize,
+    },
+    /// One conversation.
+    Conversation(Conversation),
+    /// The sum of all unread counts.
+    Unread,
+    /// Put `other` on the user's blacklist.
+    Block(Arc<str>),
+    /// Take `other` off it.
+    Unblock(Arc<str>),
+    /// The user's blacklist.
+    Blacklist,
+    /// Which of these users are online (the caller has checked the ids).
+    Online(Vec<UserKey>),
+    /// Replace the session's watch list (session only); answers who is online.
+    Watch(Vec<UserKey>),
+    /// Change the directory (server API only).
+    Direct(Directive),
+    /// Users of the app who are blocked, with the end (server API only).
+    Blocked,
+}
+
+/// Where a read watermark is to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadMark {
+    /// Position of an entry of the conversation.
+    pub pos: Stamp,
+    /// Ordinal of that entry.
+    pub ordinal: u32,
+    /// Time of that entry's message.
+    pub at: Stamp,
+}
+
+/// A change of the directory, about the user that the command names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Register the user or change what is given.
+    PutUser {
+        /// New name.
+        name: Option<Arc<str>>,
+        /// New portrait.
+        portrait: Option<Arc<str>>,
+        /// Whether the user is to count as registered from now on, if it was not yet.
+        create: bool,
+    },
+    /// Cut the user off until then.
+    Block {
+        /// Until when.
+        until: Stamp,
+    },
+    /// Let the user in again.
+    Unblock,
+    /// Tokens of the user issued before `before` no longer connect.
+    ExpireTokens {
+        /// The moment.
+        before: Stamp,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A message is on disk.
+    Sent {
+        /// Its id.
+        id: MessageId,
+        /// Its time.
+        at: Stamp,
+        /// Its place in the sender's mailbox, when there is one.
+        place: Option<Place>,
+        /// Whether it was there before.
+        dup: bool,
+    },
+    /// A status message went out.
+    Passed {
+        /// Its id.
+        id: MessageId,
+        /// Its time.
+        at: Stamp,
+    },
+    /// Read; so many are left unread.
+    Read {
+        /// Unread messages left in the conversation.
+        unread: u32,
+        /// Its place in the mailbox, when anything changed.
+        place: Option<Place>,
+    },
+    /// Taken back.
+    Recalled {
+        /// Its place in the recaller's mailbox.
+        place: Option<Place>,
+    },
+    /// Conversations, newest first, and whether there are more.
+    Conversations(Vec<ConversationState>, bool),
+    /// One conversation, if there is one.
+    Conversation(Option<ConversationState>),
+    /// Sum of unread counts.
+    Unread(u64),
+    /// User ids.
+    Users(Vec<Arc<str>>),
+    /// Blocked users and until when.
+    Blocked(Vec<(UserKey, Stamp)>),
+    /// Done, durably.
+    Done,
+}
+
+/// Where in the mailbox of the one who asked an answer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The entry's position.
+    pub pos: Stamp,
+    /// The last position handed to this session before it; `None` when the session is not live, and will
+    /// get the entry with its next page.
+    pub prev: Option<Stamp>,
+}
+
+/// A conversation as its user has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationState {
+    /// Which one.
+    pub conversation: Conversation,
+    /// Position of the newest stored message.
+    pub last: Stamp,
+    /// Its time.
+    pub last_at: Stamp,
+    /// Its id.
+    pub last_id: MessageId,
+    /// Unread messages.
+    pub unread: u32,
+    /// The user's own watermark (position).
+    pub read: Stamp,
+    /// The peer's watermark (message time).
+    pub peer_read: Stamp,
+}
+
+/// Why a command was refused. No variant leaves a trace in the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The addressee has the sender on its blacklist.
+    #[error("{to} does not take messages from the sender")]
+    Blacklisted {
+        /// The addressee.
+        to: Arc<str>,
+    },
+    /// The user is blocked by the server API.
+    #[error("the user is blocked until {until} (microseconds since 1970)")]
+    UserBlocked {
+        /// Until when.
+        until: Stamp,
+    },
+    /// The token was issued before the user's tokens were revoked.
+    #[error("the token was revoked; get a new one from the app's back end")]
+    TokenRevoked,
+    /// The kind of conversation is not one that this node takes from this caller.
+    #[error("conversation kind {} is not supported here", kind.number())]
+    Unsupported {
+        /// The kind.
+        kind: Kind,
+    },
+    /// A field is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The thing named is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The node has more to do than its bounds allow; nothing was stored.
+    #[error("the node is busy, try again in {0:?}")]
+    Busy(Duration),
+    /// The disk failed; the node is stopping.
+    #[error("the node cannot reach its store")]
+    Failed,
+    /// The session or node ended before the answer came.
+    #[error("the session ended")]
+    Ended,
+}
+
+/// A session asks to be let in; its token was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The new session.
+    pub session: SessionId,
+    /// Its user.
+    pub user: UserKey,
+    /// Its device.
+    pub device: DeviceId,
+    /// When its token was issued.
+    pub token_issued: Stamp,
+    /// The last position that the device says it has.
+    pub cursor: Option<Stamp>,
+    /// Entries pushed and not acked before the relay pauses; 1 to 1024.
+    pub window: u16,
+    /// Whether it wants to hear when its user's messages reach a device.
+    pub delivered: bool,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A session asks to be let in.
+    Open(Open),
+    /// A welcomed session has sent all entries up to `at` and asks to go live there.
+    Attach {
+        /// The session.
+        session: SessionId,
+        /// The last position that was sent to it.
+        at: Stamp,
+    },
+    /// A session is gone.
+    Close {
+        /// The session.
+        session: SessionId,
+    },
+    /// A device has handled all up to `pos`.
+    Ack {
+        /// The session.
+        session: SessionId,
+        /// The position.
+        pos: Stamp,
+    },
+    /// A user wants something.
+    Command {
+        /// Who gets the answer.
+        to: ReplyTo,
+        /// The user.
+        user: UserKey,
+        /// What is wanted.
+        command: Command,
+    },
+    /// The store has read what [`Effect::Load`] asked for.
+    Loaded {
+        /// Whose mailbox.
+        user: UserKey,
+        /// What it found.
+        snapshot: Box<Snapshot>,
+    },
+    /// The commits up to this number are durable.
+    Committed {
+        /// The number.
+        seq: u64,
+    },
+    /// Retention wants a mailbox's entries up to `upto` gone.
+    Trim {
+        /// Whose mailbox.
+        user: UserKey,
+        /// The last position to go.
+        upto: Stamp,
+    },
+    /// A fact read from the store at the start.
+    Fact {
+        /// About what.
+        key: FactKey,
+        /// The fact.
+        fact: Fact,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// One thing to do, in the order given.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Write these, then say [`Input::Committed`] with this number.
+    Commit {
+        /// Grows by one with each commit.
+        seq: u64,
+        /// What to write.
+        writes: Vec<Write>,
+    },
+    /// Read what this user's mailbox needs, then say [`Input::Loaded`].
+    Load(UserKey),
+    /// Let a session in: send it entries after `start` from the store, then ask with [`Input::Attach`].
+    Welcome {
+        /// The session.
+        session: SessionId,
+        /// Where its stream starts.
+        start: Stamp,
+        /// Why the stream does not go on from where the device was; `None`: it does.
+        why: Option<NotResumed>,
+    },
+    /// Turn a session away.
+    TurnAway {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        why: Refused,
+    },
+    /// The session is live: nothing is missing up to `pos`, and pushes follow.
+    Live {
+        /// The session.
+        session: SessionId,
+        /// The mailbox's end.
+        pos: Stamp,
+    },
+    /// The session is not live (any more): send it what stands in the store after the last position sent, then ask
+    /// again with [`Input::Attach`].
+    ReadOn {
+        /// The session.
+        session: SessionId,
+    },
+    /// An entry for a live session.
+    Push {
+        /// The session.
+        session: SessionId,
+        /// The last position handed to it before.
+        prev: Stamp,
+        /// The entry.
+        entry: Entry,
+    },
+    /// A status message for a session.
+    Pass {
+        /// The session.
+        session: SessionId,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A device of the peer has what the session's user sent.
+    Delivered {
+        /// The session.
+        session: SessionId,
+        /// Which conversation.
+        conversation: Conversation,
+        /// Up to and with the message of this time.
+        at: Stamp,
+    },
+    /// A watched user came or went.
+    Presence {
+        /// The session that watches.
+        session: SessionId,
+        /// Who.
+        user: UserKey,
+        /// Whether it is online now.
+        online: bool,
+    },
+    /// End a session.
+    Kick {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        why: KickReason,
+    },
+    /// The answer to a command.
+    Reply {
+        /// For whom.
+        to: ReplyTo,
+        /// The answer.
+        answer: Result<Answer, Refused>,
+    },
+}
+
+/// Why a stream does not go on from the device's cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotResumed {
+    /// No cursor is known for the device.
+    NewDevice,
+    /// Retention has removed entries after the cursor.
+    Trimmed,
+    /// The cursor is past the mailbox's end.
+    Ahead,
+}
+
+/// Why a session was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KickReason {
+    /// Another session of the same device took its place.
+    Replaced,
+    /// The user was blocked.
+    Blocked {
+        /// Until when.
+        until: Stamp,
+    },
+}
