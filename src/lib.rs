@@ -9,6 +9,7 @@
 //! | 3 | [`store`] | the disk |
 
 pub mod gossip;
+pub mod hub;
 pub mod model;
 pub mod relay;
 pub mod store;

@@ -111,7 +111,7 @@ export const HUES = 12;
 export function hue(id) {
   let hash = 2166136261;
   for (const c of id) hash = Math.imul(hash ^ (c.codePointAt(0) ?? 0), 16777619);
-  return ((hash >>> 0) ^ (hash >>> 15)) % HUES >>> 0;
+  return ((hash ^ (hash >>> 15)) >>> 0) % HUES;
 }
 
 const LINK = /\bhttps?:\/\/[^\s<>"'\u3000-\u303f\uff00-\uffef]+/giu;

@@ -67,6 +67,7 @@ export class Outbox {
    */
   addSend(frame, deadline, backlog) {
     if (this.#sends.has(frame.id)) return;
+    this.#timedOut.delete(frame.id);
     this.#sends.set(frame.id, { cid: frame.id, frame, r: 0, deadline, backlog });
   }
 
@@ -156,10 +157,11 @@ export class Outbox {
       this.#requests.delete(asked.key);
       return frame.t === 'ok' ? { request, ok: frame } : { request, error: HongyanError.fromFrame(frame) };
     }
-    const send = /** @type {Send} */ (asked.send);
-    if (!this.#sends.has(send.cid)) {
+    const asking = /** @type {Send} */ (asked.send);
+    const send = this.#sends.get(asking.cid);
+    if (!send) {
       // Given up, and arrived all the same: the page should know.
-      return this.#timedOut.delete(send.cid) && frame.t === 'ok' ? { send, ok: frame } : null;
+      return this.#timedOut.delete(asking.cid) && frame.t === 'ok' ? { send: asking, ok: frame } : null;
     }
     if (frame.t === 'ok') {
       this.#remove(send);
@@ -205,7 +207,6 @@ export class Outbox {
       if (isStatus(send.frame)) dropped.push(send);
     }
     for (const send of dropped) this.#sends.delete(send.cid);
-    for (const send of this.#timedOut.values()) send.r = 0;
     for (const request of this.#requests.values()) request.r = 0;
     return dropped;
   }
@@ -272,7 +273,7 @@ export class Outbox {
 
 /** @param {any} frame */
 export function isStatus(frame) {
-  return frame.status ?? frame.type === 'RC:TypSts';
+  return typeof frame.status === 'boolean' ? frame.status : frame.type === 'RC:TypSts';
 }
 
 /**

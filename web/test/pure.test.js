@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describe, isShown, preview } from '../content.js';
 import { bytes, dayLabel, daysAgo, duration, hue, HUES, initials, isJumbo, linkParts, webAddress } from '../format.js';
-import { tables, translate } from '../i18n.js';
+import { tables } from '../i18n.js';
+import { chooseLanguage, translate } from '../language.js';
 import { rowsOf } from '../rows.js';
 import { audioType, fromBase64, imageType, toBase64 } from '../sniff.js';
 
@@ -156,4 +157,11 @@ test('plural forms and unknown keys', () => {
   assert.equal(translate('en', 'unread', { n: 2 }), '2 unread messages');
   assert.equal(translate('zh', 'unread', { n: 2 }), '2 条未读消息');
   assert.equal(translate('en', 'no.such.key'), 'no.such.key');
+});
+
+test('the language is the remembered one, else the first wanted one that we speak', () => {
+  assert.equal(chooseLanguage('zh', ['en']), 'zh');
+  assert.equal(chooseLanguage(null, ['fr-FR', 'zh-TW', 'en']), 'zh');
+  assert.equal(chooseLanguage(null, ['en-US', 'zh']), 'en');
+  assert.equal(chooseLanguage('xx', ['fr']), 'en');
 });
