@@ -8,8 +8,10 @@
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
 
+pub mod apps;
 pub mod gossip;
 pub mod hub;
 pub mod model;
 pub mod relay;
 pub mod store;
+pub mod token;
