@@ -7,16 +7,24 @@
 //!
 //! `docs/configuration.md` is the table of all keys for operators.
 
+mod apps;
+mod check;
 pub mod form;
+pub mod keys;
+mod load;
+mod problem;
 mod sections;
+mod source;
 
+pub use apps::{App, is_name, merged};
+pub use load::{Loaded, Setting, Sources, changed, load};
+pub use problem::{Origin, Problem, Problems};
 pub use sections::{
     ApiConfig, Limits, LogConfig, LogFormat, Retention, SessionTimes, StoreConfig, TlsConfig, TokenConfig,
 };
 
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -145,29 +153,5 @@ impl<'de> Deserialize<'de> for DevLogin {
             Form::Text(text) if text == "auto" => Ok(Self::Auto),
             Form::Text(_) => Err(serde::de::Error::custom("true, false or \"auto\"")),
         }
-    }
-}
-
-/// An app: a tenant with users of its own.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct App {
-    /// App key, public. 1 to 64 letters, digits, `-`, `_`, `.`.
-    pub key: String,
-    /// App secret: signs tokens and server API calls. 8 to 128 printable ASCII characters, no blanks.
-    pub secret: String,
-    /// For people. At most 64 bytes.
-    pub name: String,
-    /// Whether its users and its back end are refused.
-    pub disabled: bool,
-}
-
-impl fmt::Debug for App {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("key", &self.key)
-            .field("name", &self.name)
-            .field("disabled", &self.disabled)
-            .finish_non_exhaustive()
     }
 }
