@@ -8,8 +8,13 @@
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
 
+pub mod apps;
+pub mod config;
 pub mod gossip;
 pub mod hub;
+pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod relay;
 pub mod store;
+pub mod token;
