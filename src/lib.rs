@@ -10,6 +10,7 @@
 
 pub mod apps;
 pub mod config;
+pub mod edge;
 pub mod gossip;
 pub mod hub;
 pub mod logging;

@@ -91,9 +91,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             }
         }
         if let Some(list) = part.apps {
-            problems.extend(apps::problems(
-                list.iter().map(|(app, origin)| (app, origin.clone())),
-            ));
+            problems.extend(apps::problems(list.iter().map(|(app, origin)| (app, origin.clone()))));
             apps = list;
         }
     }
@@ -115,11 +113,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             problems.push(clash.problem.placed(origin.unwrap_or_default()));
         }
     }
-    if problems.is_empty() {
-        Ok(Loaded { config, origins })
-    } else {
-        Err(Problems(problems))
-    }
+    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(Problems(problems)) }
 }
 
 /// Judges one value alone.
@@ -130,11 +124,7 @@ fn judge(name: &str, value: &Value) -> Result<(), Problem> {
     if key.kind.allows(value) {
         return Ok(());
     }
-    Err(Problem::of(
-        name,
-        Some(value),
-        format!("must be {}", key.kind.allowed()),
-    ))
+    Err(Problem::of(name, Some(value), format!("must be {}", key.kind.allowed())))
 }
 
 fn unknown(name: &str) -> String {
@@ -174,11 +164,7 @@ pub(super) fn leaves(config: &Config) -> BTreeMap<String, Value> {
     for (name, value) in Table::try_from(config).unwrap_or_default() {
         match value {
             Value::Table(inside) => {
-                leaves.extend(
-                    inside
-                        .into_iter()
-                        .map(|(inner, value)| (format!("{name}.{inner}"), value)),
-                );
+                leaves.extend(inside.into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
             }
             value => {
                 leaves.insert(name, value);

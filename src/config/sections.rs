@@ -141,11 +141,7 @@ pub struct ApiConfig {
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self {
-            timezone: 8,
-            timestamp_skew: Duration::ZERO,
-            calls_per_second: 0,
-        }
+        Self { timezone: 8, timestamp_skew: Duration::ZERO, calls_per_second: 0 }
     }
 }
 
@@ -161,10 +157,7 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self {
-            cache: 64,
-            memtable: 32,
-        }
+        Self { cache: 64, memtable: 32 }
     }
 }
 
@@ -192,9 +185,6 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info".into(),
-        }
+        Self { format: LogFormat::Text, filter: "info".into() }
     }
 }

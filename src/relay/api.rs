@@ -178,6 +178,15 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Its place in the mailbox, when it has one.
+    #[must_use]
+    pub const fn place(&self) -> Option<Place> {
+        match self {
+            Self::Sent { place, .. } | Self::Read { place, .. } | Self::Recalled { place } => *place,
+            _ => None,
+        }
+    }
+
     /// The same answer, with its place in the mailbox.
     #[must_use]
     pub fn placed(self, at: Place) -> Self {
