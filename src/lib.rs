@@ -10,8 +10,11 @@
 
 pub mod api;
 pub mod apps;
+pub mod config;
 pub mod gossip;
 pub mod hub;
+pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod relay;
 pub mod store;
