@@ -1,12 +1,10 @@
 //! The apps that this service serves: key and secret of each.
 
 use crate::model::{BadId, check_id};
-use serde::Deserialize;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// An app's secret. [`fmt::Debug`] does not show it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -14,12 +12,6 @@ impl Secret {
     #[must_use]
     pub const fn reveal(&self) -> &Arc<str> {
         &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text.into())
     }
 }
 
@@ -35,16 +27,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One app, as it stands in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One app.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// Its key: 1 to 64 bytes without control characters. Public.
     pub key: Arc<str>,
     /// Its secret; signs server API calls and user tokens. Must not be empty.
     pub secret: Secret,
-    /// Locked: its calls are refused and its tokens do not connect. Default: no.
-    #[serde(default)]
+    /// Locked: its calls are refused and its tokens do not connect.
     pub disabled: bool,
 }
 
@@ -52,11 +42,7 @@ impl App {
     /// An app that is not locked.
     #[must_use]
     pub fn new(key: &str, secret: &str) -> Self {
-        Self {
-            key: key.into(),
-            secret: secret.into(),
-            disabled: false,
-        }
+        Self { key: key.into(), secret: secret.into(), disabled: false }
     }
 }
 
@@ -101,10 +87,7 @@ impl Apps {
         for app in list {
             let key = app.key.clone();
             if let Err(why) = check_id(&key) {
-                problems.push(AppProblem::BadKey {
-                    key: key.clone(),
-                    why,
-                });
+                problems.push(AppProblem::BadKey { key: key.clone(), why });
             }
             if app.secret.0.is_empty() {
                 problems.push(AppProblem::NoSecret { key: key.clone() });
@@ -113,11 +96,7 @@ impl Apps {
                 problems.push(AppProblem::Twice { key });
             }
         }
-        if problems.is_empty() {
-            Ok(Self(apps))
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self(apps)) } else { Err(problems) }
     }
 
     /// The app with this key, locked or not.
@@ -129,9 +108,7 @@ impl Apps {
     /// The secret of the app with this key; `None` when it is unknown or locked. Made for [`crate::token::verify`].
     #[must_use]
     pub fn secret(&self, key: &str) -> Option<Arc<str>> {
-        self.get(key)
-            .filter(|app| !app.disabled)
-            .map(|app| app.secret.0.clone())
+        self.get(key).filter(|app| !app.disabled).map(|app| app.secret.0.clone())
     }
 
     /// The apps, in no order.
@@ -165,10 +142,7 @@ mod tests {
 
     #[test]
     fn a_locked_app_is_known_but_gives_no_secret() {
-        let locked = App {
-            disabled: true,
-            ..App::new("b", "two")
-        };
+        let locked = App { disabled: true, ..App::new("b", "two") };
         let apps = Apps::new([App::new("a", "one"), locked]).unwrap();
         assert_eq!(apps.secret("a").as_deref(), Some("one"));
         assert_eq!(apps.secret("b"), None);
@@ -178,18 +152,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let bad = [
-            App::new("a", "x"),
-            App::new("a", "y"),
-            App::new("b", ""),
-            App::new("", "z"),
-        ];
+        let bad = [App::new("a", "x"), App::new("a", "y"), App::new("b", ""), App::new("", "z")];
         assert_eq!(Apps::new(bad).unwrap_err().len(), 3);
-    }
-
-    #[test]
-    fn apps_are_read_from_configuration() {
-        let app: App = toml::from_str("key = \"a\"\nsecret = \"x\"").unwrap();
-        assert_eq!(app, App::new("a", "x"));
     }
 }

@@ -30,11 +30,7 @@ pub fn admit<'a>(
     now: Stamp,
     skew: Option<Duration>,
 ) -> Result<&'a App, ApiError> {
-    let names = if headers.contains_key(PLAIN[0]) {
-        PLAIN
-    } else {
-        PREFIXED
-    };
+    let names = if headers.contains_key(PLAIN[0]) { PLAIN } else { PREFIXED };
     let [key, nonce, timestamp, given] = names.map(|name| {
         headers
             .get(name)
@@ -43,9 +39,7 @@ pub fn admit<'a>(
             .ok_or_else(|| ApiError::new(Code::Signature, format!("header {name} is required.")))
     });
     let (key, nonce, timestamp, given) = (key?, nonce?, timestamp?, given?);
-    let app = apps
-        .get(key)
-        .ok_or_else(|| ApiError::new(Code::UnknownApp, "the app key is not known."))?;
+    let app = apps.get(key).ok_or_else(|| ApiError::new(Code::UnknownApp, "the app key is not known."))?;
     let wanted = signature(app.secret.reveal(), nonce, timestamp);
     let matches = hex(given).is_some_and(|given| given.ct_eq(&wanted).into());
     if !matches {
@@ -87,11 +81,7 @@ fn hex(text: &str) -> Option<[u8; 20]> {
 fn check_age(timestamp: &str, now: Stamp, skew: Duration) -> Result<(), ApiError> {
     let wrong = |what: &str| ApiError::new(Code::Signature, format!("the timestamp {what}."));
     let number: u64 = timestamp.parse().map_err(|_| wrong("is not a number"))?;
-    let millis = if timestamp.len() >= 11 {
-        number
-    } else {
-        number.saturating_mul(1_000)
-    };
+    let millis = if timestamp.len() >= 11 { number } else { number.saturating_mul(1_000) };
     if u128::from(millis.abs_diff(now.millis())) > skew.as_millis() {
         return Err(wrong("is too far from this server's clock"));
     }
@@ -107,10 +97,7 @@ mod tests {
     const SIGNED: &str = "60d37e517e914040b7a60632692ef15dfd7bcd0c";
 
     fn apps() -> Apps {
-        let locked = App {
-            disabled: true,
-            ..App::new("locked", SECRET)
-        };
+        let locked = App { disabled: true, ..App::new("locked", SECRET) };
         Apps::new([App::new(KEY, SECRET), locked]).unwrap()
     }
 
@@ -123,33 +110,16 @@ mod tests {
     }
 
     fn code(headers: &HeaderMap) -> Result<String, Code> {
-        admit(headers, &apps(), Stamp::ZERO, None)
-            .map(|app| app.key.to_string())
-            .map_err(|error| error.code)
+        admit(headers, &apps(), Stamp::ZERO, None).map(|app| app.key.to_string()).map_err(|error| error.code)
     }
 
     #[test]
     fn signatures_agree_with_the_worked_examples() {
         for (secret, nonce, timestamp, want) in [
             (SECRET, "14314", "1700000000", SIGNED),
-            (
-                SECRET,
-                "14314",
-                "1700000000000",
-                "3c12bab8cdfec365d68fe4dcff5d2ca367c49113",
-            ),
-            (
-                SECRET,
-                "0.8375",
-                "1408710653000",
-                "c3211544f1fdb4789c9d74c9d526a25a0e105def",
-            ),
-            (
-                "Y1W2MeFwwwRxa0",
-                "14314",
-                "1408710653000",
-                "30be0bbca9c9b2e27578701e9fda2358a814c88f",
-            ),
+            (SECRET, "14314", "1700000000000", "3c12bab8cdfec365d68fe4dcff5d2ca367c49113"),
+            (SECRET, "0.8375", "1408710653000", "c3211544f1fdb4789c9d74c9d526a25a0e105def"),
+            ("Y1W2MeFwwwRxa0", "14314", "1408710653000", "30be0bbca9c9b2e27578701e9fda2358a814c88f"),
         ] {
             assert_eq!(Some(signature(secret, nonce, timestamp)), hex(want));
         }
@@ -176,20 +146,11 @@ mod tests {
     #[test]
     fn each_failure_has_its_code() {
         let with = |values| code(&headers(PLAIN, values));
-        assert_eq!(
-            with(["other", "14314", "1700000000", SIGNED]),
-            Err(Code::UnknownApp)
-        );
+        assert_eq!(with(["other", "14314", "1700000000", SIGNED]), Err(Code::UnknownApp));
         assert_eq!(with([KEY, "14315", "1700000000", SIGNED]), Err(Code::Signature));
-        assert_eq!(
-            with([KEY, "14314", "1700000000", &SIGNED[1..]]),
-            Err(Code::Signature)
-        );
+        assert_eq!(with([KEY, "14314", "1700000000", &SIGNED[1..]]), Err(Code::Signature));
         assert_eq!(with([KEY, "14314", "1700000000", "é"]), Err(Code::Signature));
-        assert_eq!(
-            with(["locked", "14314", "1700000000", SIGNED]),
-            Err(Code::AppLocked)
-        );
+        assert_eq!(with(["locked", "14314", "1700000000", SIGNED]), Err(Code::AppLocked));
         for at in 0..4 {
             let mut values = [KEY, "14314", "1700000000", SIGNED];
             values[at] = "";

@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// Most minutes of a block: 30 days.
 const MAX_MINUTES: u64 = 43_200;
-/// Most entries of a blacklist.
-const MAX_BLACKLIST: usize = 3_000;
 /// Largest page of a list.
 const MAX_PAGE: u64 = 1_000;
 /// In whose name the app's own questions are asked.
@@ -34,9 +32,7 @@ impl Endpoint for Block {
     fn parse(app: &str, params: &Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             user: params.user(app, "userId")?,
-            minutes: params
-                .number("minute", 1..=MAX_MINUTES)?
-                .ok_or_else(|| ApiError::missing("minute"))?,
+            minutes: params.number("minute", 1..=MAX_MINUTES)?.ok_or_else(|| ApiError::missing("minute"))?,
         })
     }
 
@@ -84,15 +80,9 @@ impl Endpoint for BlockQuery {
         Ok(match page {
             Some(page) => {
                 let size = size.unwrap_or(50);
-                Self {
-                    skip: ((page - 1) * size) as usize,
-                    size: size as usize,
-                }
+                Self { skip: ((page - 1) * size) as usize, size: size as usize }
             }
-            None => Self {
-                skip: 0,
-                size: size.unwrap_or(MAX_PAGE) as usize,
-            },
+            None => Self { skip: 0, size: size.unwrap_or(MAX_PAGE) as usize },
         })
     }
 
@@ -126,26 +116,12 @@ struct Blacklisting {
 
 impl Blacklisting {
     fn parse(app: &str, params: &Params<'_>) -> Result<Self, ApiError> {
-        Ok(Self {
-            user: params.user(app, "userId")?,
-            others: params.ids("blackUserId", 20)?,
-        })
+        Ok(Self { user: params.user(app, "userId")?, others: params.ids("blackUserId", 20)? })
     }
 
     async fn tell(self, context: Context, command: fn(Arc<str>) -> Command) -> Outcome {
-        let commands = self
-            .others
-            .into_iter()
-            .map(|other| (self.user.clone(), command(other)))
-            .collect();
+        let commands = self.others.into_iter().map(|other| (self.user.clone(), command(other))).collect();
         context.tell_all(commands).await
-    }
-}
-
-async fn blacklist(context: &Context, user: &UserKey) -> Result<Vec<Arc<str>>, ApiError> {
-    match context.ask(user.clone(), Command::Blacklist).await? {
-        Answer::Users(users) => Ok(users),
-        other => Err(surprising(&other)),
     }
 }
 
@@ -159,22 +135,8 @@ impl Endpoint for BlacklistAdd {
     }
 
     async fn run(self, context: Context) -> Outcome {
-        let now = blacklist(&context, &self.0.user).await?;
-        fits(&now, &self.0.others)?;
         self.0.tell(context, Command::Block).await
     }
-}
-
-fn fits(now: &[Arc<str>], others: &[Arc<str>]) -> Result<(), ApiError> {
-    if now.len() + others.len() <= MAX_BLACKLIST {
-        return Ok(());
-    }
-    let new = others.iter().filter(|other| !now.contains(other)).count();
-    if now.len() + new > MAX_BLACKLIST {
-        let what = format!("would make the blacklist longer than {MAX_BLACKLIST}");
-        return Err(ApiError::parameter("blackUserId", what));
-    }
-    Ok(())
 }
 
 /// `user/blacklist/remove`.
@@ -227,17 +189,17 @@ impl Endpoint for BlacklistQuery {
     }
 
     async fn run(self, context: Context) -> Outcome {
-        let all = blacklist(&context, &self.user).await?;
-        Ok(self.page(&all))
+        match context.ask(self.user.clone(), Command::Blacklist).await? {
+            Answer::Users(all) => Ok(self.page(&all)),
+            other => Err(surprising(&other)),
+        }
     }
 }
 
 impl BlacklistQuery {
     fn page(&self, all: &[Arc<str>]) -> Fields {
         let from = self.after.as_ref().map_or(0, |token| {
-            all.iter()
-                .position(|user| **user == *token.user)
-                .map_or(token.place, |at| at + 1)
+            all.iter().position(|user| **user == *token.user).map_or(token.place, |at| at + 1)
         });
         let rest = all.get(from..).unwrap_or_default();
         let page = &rest[..rest.len().min(self.size)];
@@ -273,10 +235,7 @@ mod tests {
         assert_eq!(parse::<Block>("userId=a&minute=43200").unwrap().minutes, 43_200);
         assert_eq!(code::<Block>("userId=a"), Code::Missing);
         for minute in ["0", "43201", "undefined", "-1"] {
-            assert_eq!(
-                code::<Block>(&format!("userId=a&minute={minute}")),
-                Code::Parameter
-            );
+            assert_eq!(code::<Block>(&format!("userId=a&minute={minute}")), Code::Parameter);
         }
         let long = "x".repeat(256);
         assert_eq!(code::<Block>(&format!("userId={long}&minute=10")), Code::TooLong);
@@ -285,9 +244,8 @@ mod tests {
 
     #[test]
     fn pages_of_blocks_start_at_one() {
-        let ids: Vec<_> = (0..60)
-            .map(|i| (UserKey::new("app", &format!("u{i}")).unwrap(), Stamp(0)))
-            .collect();
+        let ids: Vec<_> =
+            (0..60).map(|i| (UserKey::new("app", &format!("u{i}")).unwrap(), Stamp(0))).collect();
         let first = |body: &str| {
             let fields = parse::<BlockQuery>(body).unwrap().page(&ids, 480);
             let users = fields.get("users").unwrap().as_array().unwrap().clone();
@@ -300,10 +258,7 @@ mod tests {
         assert_eq!(first("page=4000000000&size=1000"), (0, None));
         assert_eq!(code::<BlockQuery>("page=0"), Code::Parameter);
         let end = parse::<BlockQuery>("size=1").unwrap().page(&ids, 0);
-        assert_eq!(
-            end.get("users").unwrap()[0]["blockEndTime"],
-            "1970-01-01 00:00:00"
-        );
+        assert_eq!(end.get("users").unwrap()[0]["blockEndTime"], "1970-01-01 00:00:00");
     }
 
     #[test]
@@ -313,14 +268,6 @@ mod tests {
         assert_eq!(code::<BlacklistQuery>("size=1"), Code::Missing);
         let many = "blackUserId=b&".repeat(21) + "userId=a";
         assert_eq!(code::<BlacklistAdd>(&many), Code::Parameter);
-    }
-
-    #[test]
-    fn a_full_blacklist_takes_only_who_is_on_it() {
-        let full: Vec<Arc<str>> = (0..MAX_BLACKLIST).map(|i| i.to_string().into()).collect();
-        assert!(fits(&full, &["7".into()]).is_ok());
-        assert!(fits(&full, &["x".into()]).is_err());
-        assert!(fits(&full[1..], &["x".into()]).is_ok());
     }
 
     #[test]

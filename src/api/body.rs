@@ -27,11 +27,7 @@ impl Encoding {
     /// By the `Content-Type` header: case and parameters do not matter; none is a form.
     #[must_use]
     pub fn of(content_type: Option<&str>) -> Self {
-        let media = content_type
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default();
+        let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
         let media = media.trim().to_ascii_lowercase();
         if media == "application/json" || media == "text/json" || media.ends_with("+json") {
             Self::Json
@@ -108,27 +104,14 @@ fn unescape(text: &[u8]) -> Option<Cow<'_, str>> {
 
 fn json(body: &[u8]) -> Result<Vec<(Cow<'_, str>, Value<'_>)>, ApiError> {
     let wrong = |error: &serde_json::Error| {
-        let what = if error.is_data() {
-            "is not a JSON object"
-        } else {
-            "is not JSON"
-        };
-        let message = format!(
-            "the body {what} (line {}, column {}).",
-            error.line(),
-            error.column()
-        );
+        let what = if error.is_data() { "is not a JSON object" } else { "is not JSON" };
+        let message = format!("the body {what} (line {}, column {}).", error.line(), error.column());
         ApiError::new(Code::Parameter, message)
     };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let members = deserializer
-        .deserialize_any(Members)
-        .map_err(|error| wrong(&error))?;
+    let members = deserializer.deserialize_any(Members).map_err(|error| wrong(&error))?;
     deserializer.end().map_err(|error| wrong(&error))?;
-    Ok(members
-        .into_iter()
-        .map(|(name, raw)| (Cow::Owned(name), Value::Json(raw)))
-        .collect())
+    Ok(members.into_iter().map(|(name, raw)| (Cow::Owned(name), Value::Json(raw))).collect())
 }
 
 /// The members of an object in their order, with repeated names, values as they stand.
@@ -165,12 +148,7 @@ mod tests {
 
     #[test]
     fn the_content_type_decides() {
-        for json in [
-            "application/json",
-            "Application/json",
-            "APPLICATION/JSON; charset=UTF-8",
-            "text/json",
-        ] {
+        for json in ["application/json", "Application/json", "APPLICATION/JSON; charset=UTF-8", "text/json"] {
             assert_eq!(Encoding::of(Some(json)), Encoding::Json, "{json}");
         }
         for form in [
@@ -204,18 +182,12 @@ mod tests {
             ("&&=&", vec![]),
             ("userId=u1", vec![pair("userId", "u1")]),
             ("userId=u1&name=&portraitUri", vec![pair("userId", "u1")]),
-            (
-                "toUserId=a&x=1&toUserId=b",
-                vec![pair("toUserId", "a"), pair("x", "1"), pair("toUserId", "b")],
-            ),
+            ("toUserId=a&x=1&toUserId=b", vec![pair("toUserId", "a"), pair("x", "1"), pair("toUserId", "b")]),
             ("name=A+B%20C%2BD", vec![pair("name", "A B C+D")]),
             ("name=%E9%B8%BF%e9%9b%81", vec![pair("name", "鸿雁")]),
             ("name=鸿雁", vec![pair("name", "鸿雁")]),
             ("group%5Bg1%5D=One", vec![pair("group[g1]", "One")]),
-            (
-                "a=100%&b=%zz&c=%4",
-                vec![pair("a", "100%"), pair("b", "%zz"), pair("c", "%4")],
-            ),
+            ("a=100%&b=%zz&c=%4", vec![pair("a", "100%"), pair("b", "%zz"), pair("c", "%4")]),
             ("a=b=c", vec![pair("a", "b=c")]),
             ("a=%FF", vec![("a".to_owned(), None)]),
             ("%FF=a", vec![]),

@@ -83,10 +83,7 @@ pub(super) fn locate(path: &str) -> (Format, Option<Start>) {
     } else {
         return (Format::Json, None);
     };
-    let start = ENDPOINTS
-        .iter()
-        .find(|(is, _)| name.strip_prefix('/') == Some(is))
-        .map(|(_, start)| *start);
+    let start = ENDPOINTS.iter().find(|(is, _)| name.strip_prefix('/') == Some(is)).map(|(_, start)| *start);
     (format, start)
 }
 
@@ -126,9 +123,8 @@ impl Context {
         let mut answers = self.hub.ask_all(commands.clone()).await;
         answers.resize(commands.len(), Err(Refused::Ended));
         for _ in 0..BUSY_ROUNDS {
-            let busy: Vec<usize> = (0..answers.len())
-                .filter(|&i| matches!(answers[i], Err(Refused::Busy(_))))
-                .collect();
+            let busy: Vec<usize> =
+                (0..answers.len()).filter(|&i| matches!(answers[i], Err(Refused::Busy(_)))).collect();
             let wait = busy.iter().filter_map(|&i| match answers[i] {
                 Err(Refused::Busy(wait)) => Some(wait),
                 _ => None,
@@ -176,11 +172,7 @@ mod tests {
             let (format, start) = locate(path);
             start.map(|_| format)
         };
-        for path in [
-            "/user/getToken.json",
-            "//user/getToken.json",
-            "/user///getToken.json",
-        ] {
+        for path in ["/user/getToken.json", "//user/getToken.json", "/user///getToken.json"] {
             assert_eq!(found(path), Some(Format::Json), "{path}");
         }
         assert_eq!(found("/user/checkOnline.xml"), Some(Format::Xml));

@@ -62,10 +62,7 @@ impl ApiError {
     /// A failure with a text.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// `field` is required and not there.
@@ -83,10 +80,7 @@ impl ApiError {
     /// `field` has `len` bytes, more than `max`.
     #[must_use]
     pub fn too_long(field: &str, len: usize, max: usize) -> Self {
-        Self::new(
-            Code::TooLong,
-            format!("{field} is {len} bytes, the limit is {max}."),
-        )
+        Self::new(Code::TooLong, format!("{field} is {len} bytes, the limit is {max}."))
     }
 
     /// `field` is not an id.
@@ -158,11 +152,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_busy_or_failing_says_1000() {
-        for refused in [
-            Refused::Busy(Duration::from_secs(1)),
-            Refused::Failed,
-            Refused::Ended,
-        ] {
+        for refused in [Refused::Busy(Duration::from_secs(1)), Refused::Failed, Refused::Ended] {
             assert_eq!(ApiError::from(refused).code, Code::Internal);
         }
         assert_eq!(ApiError::from(Refused::Invalid("x".into())).code, Code::Parameter);
@@ -170,10 +160,7 @@ mod tests {
 
     #[test]
     fn ids_fail_by_what_is_wrong_with_them() {
-        assert_eq!(
-            ApiError::bad_id("userId", BadId::Empty).message,
-            "userId is required."
-        );
+        assert_eq!(ApiError::bad_id("userId", BadId::Empty).message, "userId is required.");
         assert_eq!(ApiError::bad_id("userId", BadId::TooLong(70)).code, Code::TooLong);
         assert_eq!(ApiError::bad_id("userId", BadId::Control).code, Code::Parameter);
     }

@@ -22,6 +22,7 @@ mod users;
 
 use crate::{
     apps::{App, Apps},
+    config::{ApiConfig, TokenConfig},
     hub::Hub,
     model::Stamp,
 };
@@ -70,6 +71,22 @@ impl Default for Options {
             token_lifetime: None,
             calls_per_second: None,
             body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Options {
+    /// What the configuration says.
+    #[must_use]
+    pub fn of(api: &ApiConfig, tokens: &TokenConfig) -> Self {
+        const DAY: u64 = 86_400;
+        let days = u64::from(tokens.lifetime);
+        Self {
+            utc_offset: i32::from(api.timezone) * 60,
+            timestamp_skew: Some(api.timestamp_skew).filter(|skew| !skew.is_zero()),
+            token_lifetime: (days > 0).then(|| Duration::from_secs(days * DAY)),
+            calls_per_second: NonZeroU32::new(api.calls_per_second),
+            ..Self::default()
         }
     }
 }
@@ -126,11 +143,7 @@ impl Api {
             }
         };
         let bytes = collect(body, options.body_timeout).await?;
-        let context = Context {
-            hub: self.hub.clone(),
-            options: options.clone(),
-            app: app.clone(),
-        };
+        let context = Context { hub: self.hub.clone(), options: options.clone(), app: app.clone() };
         let call = prepare(start, context, &parts.headers, &bytes)?;
         drop(bytes);
         call.await
@@ -191,12 +204,9 @@ async fn collect(mut body: Body, timeout: Duration) -> Result<Bytes, ApiError> {
         }
         Ok(whole.freeze())
     };
-    let outcome = tokio::time::timeout(timeout, read).await.unwrap_or_else(|_| {
-        Err(ApiError::new(
-            Code::Parameter,
-            "the body took too long to arrive.",
-        ))
-    });
+    let outcome = tokio::time::timeout(timeout, read)
+        .await
+        .unwrap_or_else(|_| Err(ApiError::new(Code::Parameter, "the body took too long to arrive.")));
     if matches!(&outcome, Err(error) if error.code == Code::BodyTooLarge) {
         drain(body, timeout).await;
     }

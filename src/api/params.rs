@@ -36,10 +36,7 @@ impl<'a> Params<'a> {
     /// From a body without a byte.
     #[must_use]
     pub const fn blank() -> Self {
-        Self {
-            fields: Vec::new(),
-            blank: true,
-        }
+        Self { fields: Vec::new(), blank: true }
     }
 
     /// Whether the body was empty.
@@ -153,12 +150,7 @@ impl<'a> Params<'a> {
     /// # Errors
     /// When it is something else.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        match self
-            .text(name)?
-            .as_deref()
-            .map(str::to_ascii_lowercase)
-            .as_deref()
-        {
+        match self.text(name)?.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None | Some("undefined" | "null") => Ok(None),
             Some("1" | "true") => Ok(Some(true)),
             Some("0" | "false") => Ok(Some(false)),
@@ -251,10 +243,7 @@ mod tests {
             assert_eq!(params.list("toUserId", 1).unwrap_err().code, Code::Parameter);
         }
         assert_eq!(json(r#"{"a":"x"}"#).list("a", 9).unwrap(), ["x"]);
-        assert_eq!(
-            json(r#"{"a":[1,true,"\u96c1"]}"#).list("a", 9).unwrap(),
-            ["1", "true", "雁"]
-        );
+        assert_eq!(json(r#"{"a":[1,true,"\u96c1"]}"#).list("a", 9).unwrap(), ["1", "true", "雁"]);
         // No suffix and no commas.
         assert!(form("toUserId[]=a").list("toUserId", 9).unwrap().is_empty());
         assert_eq!(form("toUserId=a,b").list("toUserId", 9).unwrap(), ["a,b"]);
@@ -281,57 +270,28 @@ mod tests {
             json(r#"{"userId":[]}"#),
         ] {
             let error = params.id("userId").unwrap_err();
-            assert_eq!(
-                (error.code, error.message.as_str()),
-                (Code::Missing, "userId is required.")
-            );
+            assert_eq!((error.code, error.message.as_str()), (Code::Missing, "userId is required."));
         }
     }
 
     #[test]
     fn maps_have_brackets_or_are_objects() {
-        let want = [
-            ("g1".to_owned(), "One".to_owned()),
-            ("g[2]".to_owned(), "T wo".to_owned()),
-        ];
+        let want = [("g1".to_owned(), "One".to_owned()), ("g[2]".to_owned(), "T wo".to_owned())];
         assert_eq!(
-            form("group%5Bg1%5D=One&userId=u&group[g[2]]=T+wo&group[x]=&group=z")
-                .map("group")
-                .unwrap(),
+            form("group%5Bg1%5D=One&userId=u&group[g[2]]=T+wo&group[x]=&group=z").map("group").unwrap(),
             want
         );
-        assert_eq!(
-            json(r#"{"group":{"g1":"One","g[2]":"T wo","x":null}}"#)
-                .map("group")
-                .unwrap(),
-            want
-        );
-        assert_eq!(
-            json(r#"{"group[g1]":"One","group[g[2]]":"T wo"}"#)
-                .map("group")
-                .unwrap(),
-            want
-        );
+        assert_eq!(json(r#"{"group":{"g1":"One","g[2]":"T wo","x":null}}"#).map("group").unwrap(), want);
+        assert_eq!(json(r#"{"group[g1]":"One","group[g[2]]":"T wo"}"#).map("group").unwrap(), want);
         assert!(json(r#"{"group":3}"#).map("group").is_err());
     }
 
     #[test]
     fn numbers_are_whole_and_in_range() {
         assert_eq!(form("minute=10").number("minute", 1..=43200).unwrap(), Some(10));
-        assert_eq!(
-            json(r#"{"minute":10}"#).number("minute", 1..=43200).unwrap(),
-            Some(10)
-        );
+        assert_eq!(json(r#"{"minute":10}"#).number("minute", 1..=43200).unwrap(), Some(10));
         assert_eq!(form("minute=").number("minute", 1..=43200).unwrap(), None);
-        for bad in [
-            "undefined",
-            "0",
-            "43201",
-            "-1",
-            "1.5",
-            "1e2",
-            "99999999999999999999999",
-        ] {
+        for bad in ["undefined", "0", "43201", "-1", "1.5", "1e2", "99999999999999999999999"] {
             let body = format!("minute={bad}");
             let error = form(&body).number("minute", 1..=43200).unwrap_err();
             assert_eq!(error.code, Code::Parameter, "{bad}");
@@ -358,17 +318,11 @@ mod tests {
     #[test]
     fn ids_are_counted_before_they_are_made_unique() {
         let body = "userId=a&userId=b&userId=a";
-        assert_eq!(
-            form(body).ids("userId", 3).unwrap(),
-            [Arc::from("a"), Arc::from("b")]
-        );
+        assert_eq!(form(body).ids("userId", 3).unwrap(), [Arc::from("a"), Arc::from("b")]);
         assert!(form(body).ids("userId", 2).is_err());
         let long = format!("userId=a&userId={}", "x".repeat(65));
         assert_eq!(form(&long).ids("userId", 2).unwrap_err().code, Code::TooLong);
-        assert_eq!(
-            form("userId=a%00").ids("userId", 2).unwrap_err().code,
-            Code::Parameter
-        );
+        assert_eq!(form("userId=a%00").ids("userId", 2).unwrap_err().code, Code::Parameter);
     }
 
     #[test]

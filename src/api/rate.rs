@@ -22,10 +22,7 @@ impl Rates {
     /// Each app may make `per_second` calls a second, and as many at once.
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
-        Self {
-            per_second,
-            buckets: Mutex::default(),
-        }
+        Self { per_second, buckets: Mutex::default() }
     }
 
     /// Takes one call of `app` from its bucket; false when there is none left.
@@ -34,9 +31,7 @@ impl Rates {
         let rate = u64::from(self.per_second.get());
         let full = rate * CALL;
         let mut buckets = self.buckets.lock();
-        let bucket = buckets
-            .entry(app.clone())
-            .or_insert(Bucket { left: full, at: now });
+        let bucket = buckets.entry(app.clone()).or_insert(Bucket { left: full, at: now });
         // `rate` calls a second are `rate` millionths of a call a microsecond.
         let earned = now.0.saturating_sub(bucket.at.0).saturating_mul(rate);
         bucket.left = bucket.left.saturating_add(earned).min(full);
@@ -62,10 +57,7 @@ mod tests {
         assert_eq!(taken(1_333_333), 0);
         assert_eq!(taken(1_333_334), 1);
         assert_eq!(taken(9_000_000), 3);
-        assert!(
-            rates.allow(&b, Stamp(9_000_000)),
-            "apps have buckets of their own"
-        );
+        assert!(rates.allow(&b, Stamp(9_000_000)), "apps have buckets of their own");
         assert_eq!(taken(1), 0, "a clock that steps back gives nothing");
     }
 }

@@ -52,17 +52,10 @@ impl Endpoint for Recall {
             // Discussions, groups, rooms, ultra groups: no message of theirs is known here yet.
             2 | 3 | 4 | 10 => None,
             _ => {
-                return Err(ApiError::parameter(
-                    "conversationType",
-                    "must be 1, 2, 3, 4, 6 or 10",
-                ));
+                return Err(ApiError::parameter("conversationType", "must be 1, 2, 3, 4, 6 or 10"));
             }
         };
-        let find = log.zip(uid.parse().ok()).map(|(log, id)| Find {
-            log,
-            id,
-            at: Stamp::from_millis(sent),
-        });
+        let find = log.zip(uid.parse().ok()).map(|(log, id)| Find { log, id, at: Stamp::from_millis(sent) });
         let extra = params.short("extra", MAX_EXTRA)?.unwrap_or_default().into();
         Ok(Self { from, find, extra })
     }
@@ -77,10 +70,7 @@ impl Endpoint for Recall {
         if !may_recall(&original, &self.from)? {
             return Ok(Fields::none());
         }
-        let command = Command::Recall {
-            original,
-            extra: self.extra,
-        };
+        let command = Command::Recall { original, extra: self.extra };
         let answer = context.ask_all(vec![(self.from, command)]).await.pop();
         match answer {
             // It went away meanwhile: as good as unknown.
@@ -99,20 +89,14 @@ impl Find {
         // The first message past the window ends the search as well.
         let keep = |message: &Message| message.id == self.id || message.at > end;
         let (found, _) = store.history(&self.log, Page::After(start), 1, &keep)?;
-        Ok(found
-            .into_iter()
-            .next()
-            .filter(|message| message.id == self.id && message.at <= end))
+        Ok(found.into_iter().next().filter(|message| message.id == self.id && message.at <= end))
     }
 }
 
 /// Whether there is something to do; only the sender's own messages may be taken back.
 fn may_recall(original: &Message, by: &UserKey) -> Result<bool, ApiError> {
     if original.from != *by {
-        return Err(ApiError::parameter(
-            "messageUID",
-            "is not a message of fromUserId",
-        ));
+        return Err(ApiError::parameter("messageUID", "is not a message of fromUserId"));
     }
     Ok(!original.flags.has(Flags::RECALLED))
 }
@@ -163,13 +147,7 @@ mod tests {
             let body = PLAIN.replace("Type=1", &format!("Type={kind}"));
             assert_eq!(parse(&body).unwrap_err().code, Code::Parameter, "{kind}");
         }
-        for field in [
-            "fromUserId",
-            "targetId",
-            "messageUID",
-            "sentTime",
-            "conversationType",
-        ] {
+        for field in ["fromUserId", "targetId", "messageUID", "sentTime", "conversationType"] {
             let body = PLAIN.replace(&format!("{field}="), "x=");
             assert_eq!(parse(&body).unwrap_err(), ApiError::missing(field));
         }
@@ -179,12 +157,7 @@ mod tests {
     fn a_message_is_found_near_its_time_by_its_id() {
         let store = MemoryStore::default();
         let at = 1_700_000_000_000_000;
-        for (id, at) in [
-            (6, at + 1),
-            (7, at + 999),
-            (8, at + 1_000),
-            (9, at + WINDOW_US + 1_001),
-        ] {
+        for (id, at) in [(6, at + 1), (7, at + 999), (8, at + 1_000), (9, at + WINDOW_US + 1_001)] {
             store.commit(&[Write::Body(message(id, at))]).unwrap();
         }
         let mut find = parse(PLAIN).unwrap().find.unwrap();
@@ -200,10 +173,7 @@ mod tests {
 
     #[test]
     fn only_the_senders_own_and_only_once() {
-        let (ann, bo) = (
-            UserKey::new("app", "ann").unwrap(),
-            UserKey::new("app", "bo").unwrap(),
-        );
+        let (ann, bo) = (UserKey::new("app", "ann").unwrap(), UserKey::new("app", "bo").unwrap());
         let original = message(7, 1);
         assert_eq!(may_recall(&original, &ann), Ok(true));
         assert_eq!(may_recall(&original.recalled(), &ann), Ok(false));

@@ -54,11 +54,8 @@ pub fn respond(format: Format, path: &str, outcome: Result<Fields, ApiError>) ->
         }
         Err(error) => {
             let (code, status) = error.code.numbers();
-            let all = vec![
-                ("url", path.into()),
-                ("code", code.into()),
-                ("errorMessage", error.message.into()),
-            ];
+            let all =
+                vec![("url", path.into()), ("code", code.into()), ("errorMessage", error.message.into())];
             (status, all)
         }
     };
@@ -68,9 +65,7 @@ pub fn respond(format: Format, path: &str, outcome: Result<Fields, ApiError>) ->
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
 
@@ -174,10 +169,7 @@ mod tests {
         let error = ApiError::missing("userId");
         let (status, _, body) = text(respond(Format::Json, "/user/getToken.json", Err(error))).await;
         assert_eq!(status, 400);
-        assert_eq!(
-            body,
-            r#"{"url":"/user/getToken.json","code":1002,"errorMessage":"userId is required."}"#
-        );
+        assert_eq!(body, r#"{"url":"/user/getToken.json","code":1002,"errorMessage":"userId is required."}"#);
         let silent = ApiError::new(Code::Internal, "");
         let (status, _, body) = text(respond(Format::Json, "/", Err(silent))).await;
         assert_eq!(status, 500);
@@ -192,12 +184,8 @@ mod tests {
             ("text/xml; charset=utf-8", "<xml><code>200</code></xml>")
         );
         let users = json!([{"userId": "a<b"}, "c&d\u{1}"]);
-        let (_, _, body) = text(respond(
-            Format::Xml,
-            "/x.xml",
-            Ok(Fields::none().with("users", users)),
-        ))
-        .await;
+        let (_, _, body) =
+            text(respond(Format::Xml, "/x.xml", Ok(Fields::none().with("users", users)))).await;
         assert_eq!(
             body,
             "<xml><code>200</code><users><concurrent-hash-map><entry><string>userId</string>\

@@ -83,10 +83,8 @@ impl Publish {
         params: &Params<'_>,
     ) -> Result<Self, ApiError> {
         let to = params.ids("toUserId", MAX_RECEIVERS)?;
-        let class: Arc<str> = params
-            .short("objectName", MAX_CLASS)?
-            .ok_or_else(|| ApiError::missing("objectName"))?
-            .into();
+        let class: Arc<str> =
+            params.short("objectName", MAX_CLASS)?.ok_or_else(|| ApiError::missing("objectName"))?.into();
         if class.chars().any(char::is_control) {
             return Err(ApiError::parameter("objectName", "holds a control character"));
         }
@@ -223,10 +221,7 @@ mod tests {
         assert_eq!((call.flags, call.push.clone()), (want, None));
         assert_eq!(call.content.text(), r#"{"content":"hi"}"#);
         assert!(!call.check_blacklist);
-        assert_eq!(
-            private(&format!("{PLAIN}&count=2&pushExt=&targetId=x")).unwrap(),
-            call
-        );
+        assert_eq!(private(&format!("{PLAIN}&count=2&pushExt=&targetId=x")).unwrap(), call);
     }
 
     #[test]
@@ -297,10 +292,7 @@ mod tests {
         let parse = |body: &str| System::parse("app", &decode(Encoding::Form, body.as_bytes()).unwrap());
         let call = parse(&PLAIN.replace("fromUserId", "senderId")).unwrap().0;
         assert_eq!((call.from.id(), call.kind), ("a", Kind::System));
-        assert_eq!(
-            parse(&PLAIN.replace("fromUserId", "x")).err(),
-            Some(ApiError::missing("fromUserId"))
-        );
+        assert_eq!(parse(&PLAIN.replace("fromUserId", "x")).err(), Some(ApiError::missing("fromUserId")));
     }
 
     #[test]
@@ -325,10 +317,7 @@ mod tests {
     #[test]
     fn a_blacklisted_send_is_dropped_in_silence_and_a_busy_node_is_not() {
         let call = private(&format!("{PLAIN}&toUserId=c")).unwrap();
-        let sent = Ok(Answer::Passed {
-            id: MessageId(7),
-            at: Stamp::from_millis(5),
-        });
+        let sent = Ok(Answer::Passed { id: MessageId(7), at: Stamp::from_millis(5) });
         let dropped = Err(Refused::Blacklisted { to: "b".into() });
         let fields = call.answer(vec![dropped, sent.clone()]).unwrap();
         assert_eq!(

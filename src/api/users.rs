@@ -42,29 +42,36 @@ impl Endpoint for GetToken {
     }
 
     async fn run(self, context: Context) -> Outcome {
-        let directive = Directive::PutUser {
-            name: Some(self.name),
-            portrait: self.portrait,
-            create: true,
-        };
-        context.ask(self.user.clone(), Command::Direct(directive)).await?;
+        let user = self.user.clone();
+        let known = context.hub.read(move |store| store.profile(&user)).await?;
+        if let Some(directive) = self.news(&known) {
+            context.ask(self.user.clone(), Command::Direct(directive)).await?;
+        }
         let issued = context.hub.now();
         let life = context.options.token_lifetime;
         let claims = Claims {
             user: self.user,
             issued,
             expires: life
-                .map(|life| {
-                    issued
-                        .0
-                        .saturating_add(u64::try_from(life.as_micros()).unwrap_or(u64::MAX))
-                })
+                .map(|life| issued.0.saturating_add(u64::try_from(life.as_micros()).unwrap_or(u64::MAX)))
                 .map(Stamp),
         };
         let token = token::issue(context.app.secret.reveal(), &claims);
-        Ok(Fields::none()
-            .with("userId", claims.user.id())
-            .with("token", token))
+        Ok(Fields::none().with("userId", claims.user.id()).with("token", token))
+    }
+}
+
+impl GetToken {
+    /// What has to be written; mostly nothing, since back ends get a token each time that a page is opened.
+    fn news(&self, known: &Profile) -> Option<Directive> {
+        let create = known.created.is_none();
+        let name = (create || known.name != self.name).then(|| self.name.clone());
+        let portrait = self.portrait.clone().filter(|new| *new != known.portrait);
+        (create || name.is_some() || portrait.is_some()).then_some(Directive::PutUser {
+            name,
+            portrait,
+            create,
+        })
     }
 }
 
@@ -87,11 +94,7 @@ impl Endpoint for Refresh {
 
     async fn run(self, context: Context) -> Outcome {
         if self.name.is_some() || self.portrait.is_some() {
-            let directive = Directive::PutUser {
-                name: self.name,
-                portrait: self.portrait,
-                create: false,
-            };
+            let directive = Directive::PutUser { name: self.name, portrait: self.portrait, create: false };
             context.ask(self.user, Command::Direct(directive)).await?;
         }
         Ok(Fields::none())
@@ -117,9 +120,8 @@ impl Endpoint for Info {
 }
 
 fn info(profile: &Profile, offset: i32) -> Outcome {
-    let created = profile
-        .created
-        .ok_or_else(|| ApiError::new(Code::Parameter, "userId is not registered."))?;
+    let created =
+        profile.created.ok_or_else(|| ApiError::new(Code::Parameter, "userId is not registered."))?;
     Ok(Fields::none()
         .with("userName", &*profile.name)
         .with("userPortrait", &*profile.portrait)
@@ -202,20 +204,28 @@ mod tests {
         assert_eq!(code::<GetToken>("name=Ann"), Code::Missing);
         let long = |n| "x".repeat(n);
         assert!(parse::<GetToken>(&format!("userId={}&name={}", long(64), long(128))).is_ok());
-        assert_eq!(
-            code::<GetToken>(&format!("userId={}&name=a", long(6_600))),
-            Code::TooLong
-        );
-        assert_eq!(
-            code::<GetToken>(&format!("userId=a&name={}", long(129))),
-            Code::TooLong
-        );
+        assert_eq!(code::<GetToken>(&format!("userId={}&name=a", long(6_600))), Code::TooLong);
+        assert_eq!(code::<GetToken>(&format!("userId=a&name={}", long(129))), Code::TooLong);
         assert!(parse::<Refresh>(&format!("userId=a&portraitUri={}", long(1_024))).is_ok());
-        assert_eq!(
-            code::<Refresh>(&format!("userId=a&portraitUri={}", long(1_025))),
-            Code::TooLong
-        );
+        assert_eq!(code::<Refresh>(&format!("userId=a&portraitUri={}", long(1_025))), Code::TooLong);
         assert_eq!(code::<Refresh>(&format!("userId={}", long(65))), Code::TooLong);
+    }
+
+    #[test]
+    fn a_user_is_registered_once_and_written_only_when_changed() {
+        let call: GetToken = parse("userId=u1&name=Ann").unwrap();
+        let put = |name: Option<&str>, create| {
+            Some(Directive::PutUser { name: name.map(Arc::from), portrait: None, create })
+        };
+        let mut known = Profile::default();
+        assert_eq!(call.news(&known), put(Some("Ann"), true));
+        known.created = Some(Stamp(1));
+        assert_eq!(call.news(&known), put(Some("Ann"), false));
+        known.name = "Ann".into();
+        known.portrait = "https://example.org/ann.png".into();
+        assert_eq!(call.news(&known), None, "what is not given stays");
+        known.created = None;
+        assert_eq!(call.news(&known), put(Some("Ann"), true));
     }
 
     #[test]
@@ -230,11 +240,7 @@ mod tests {
     #[test]
     fn a_user_who_never_registered_is_an_error() {
         assert_eq!(info(&Profile::default(), 480).unwrap_err().code, Code::Parameter);
-        let profile = Profile {
-            name: "Ann".into(),
-            portrait: "".into(),
-            created: Some(Stamp(0)),
-        };
+        let profile = Profile { name: "Ann".into(), portrait: "".into(), created: Some(Stamp(0)) };
         let fields = info(&profile, 480).unwrap();
         assert_eq!(fields.get("createTime"), Some(&"1970-01-01 08:00:00".into()));
         assert_eq!(fields.get("userPortrait"), Some(&"".into()));
