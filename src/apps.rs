@@ -1,12 +1,10 @@
 //! The apps that this service serves: key and secret of each.
 
 use crate::model::{BadId, check_id};
-use serde::Deserialize;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// An app's secret. [`fmt::Debug`] does not show it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -14,12 +12,6 @@ impl Secret {
     #[must_use]
     pub const fn reveal(&self) -> &Arc<str> {
         &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text.into())
     }
 }
 
@@ -35,16 +27,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One app, as it stands in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One app.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// Its key: 1 to 64 bytes without control characters. Public.
     pub key: Arc<str>,
     /// Its secret; signs server API calls and user tokens. Must not be empty.
     pub secret: Secret,
-    /// Locked: its calls are refused and its tokens do not connect. Default: no.
-    #[serde(default)]
+    /// Locked: its calls are refused and its tokens do not connect.
     pub disabled: bool,
 }
 
@@ -164,12 +154,6 @@ mod tests {
     fn all_problems_are_told_at_once() {
         let bad = [App::new("a", "x"), App::new("a", "y"), App::new("b", ""), App::new("", "z")];
         assert_eq!(Apps::new(bad).unwrap_err().len(), 3);
-    }
-
-    #[test]
-    fn apps_are_read_from_configuration() {
-        let app: App = toml::from_str("key = \"a\"\nsecret = \"x\"").unwrap();
-        assert_eq!(app, App::new("a", "x"));
     }
 }
 

@@ -8,6 +8,7 @@
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
 
+pub mod api;
 pub mod apps;
 pub mod config;
 pub mod edge;
