@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{key} = {address} {}", advice(*key, *address, source))]
+#[error("{key} = {address} {}", advice(key, *address, source))]
 pub struct BindError {
     /// The key that the address comes from.
     pub key: &'static str,

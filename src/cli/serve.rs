@@ -183,7 +183,12 @@ mod tests {
             local: true,
             ..Config::default()
         };
-        let text = banner(&config, &[app.clone()], "127.0.0.1:8080".parse().unwrap(), None);
+        let text = banner(
+            &config,
+            std::slice::from_ref(&app),
+            "127.0.0.1:8080".parse().unwrap(),
+            None,
+        );
         assert!(
             text.contains("http://127.0.0.1:8080/") && text.contains("k1") && text.contains("under any name")
         );

@@ -208,7 +208,7 @@ async fn watch_every(
             // It is small, and it is read once for each change.
             match load(&data) {
                 _ if vanished => {
-                    warn!(file = %path.display(), "the apps' file is gone; its apps stay until a restart")
+                    warn!(file = %path.display(), "the apps' file is gone; its apps stay until a restart");
                 }
                 Ok(apps) => {
                     if seen.is_some() {
@@ -313,7 +313,7 @@ mod tests {
         }];
         let look = Duration::from_millis(5);
         let watching = watch_every(look, data.clone(), fixed, stop.clone(), move |apps| {
-            tell.send(apps).unwrap()
+            tell.send(apps).unwrap();
         });
         let story = async {
             assert_eq!(told.recv().await.unwrap().len(), 1);

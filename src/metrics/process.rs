@@ -63,16 +63,15 @@ pub(super) fn render(text: &mut Text, started: SystemTime) {
             files.count(),
         );
     }
-    if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-        if let Some(max) = number_after(&limits, "Max open files") {
-            text.plain(
-                "process_max_fds",
-                "Files and sockets that may be open.",
-                "gauge",
-                "",
-                max,
-            );
-        }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if let Some(max) = number_after(&limits, "Max open files") {
+        text.plain(
+            "process_max_fds",
+            "Files and sockets that may be open.",
+            "gauge",
+            "",
+            max,
+        );
     }
 }
 
