@@ -8,14 +8,14 @@ use tokio::net::TcpListener;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{key} = {address} {}", advice(key, *address, source))]
+#[error("{key} = {address} {}", advice(key, *address, cause))]
 pub struct BindError {
     /// The key that the address comes from.
     pub key: &'static str,
     /// The address.
     pub address: SocketAddr,
     /// What the system said.
-    source: io::Error,
+    cause: io::Error,
 }
 
 /// Listens on `address`, which was configured as `key`.
@@ -23,7 +23,7 @@ pub struct BindError {
 /// # Errors
 /// With the key, the address, and what to do.
 pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    let failed = |source| BindError { key, address, source };
+    let failed = |cause| BindError { key, address, cause };
     TcpListener::bind(address).await.map_err(failed)
 }
 

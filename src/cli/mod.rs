@@ -27,7 +27,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-/// All commands; each has its module.
+/// All commands; each has its module, here and in `run` below: there is no third place to touch for a new one.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node (what happens without a command)

@@ -19,13 +19,7 @@ pub(super) fn run(loaded: Loaded) -> anyhow::Result<()> {
     if apps.is_empty() {
         warn!("there is no app, so nobody can connect; make one: hongyan app create");
     }
-    if config.dev_login_on() {
-        warn!(
-            "dev_login is on: whoever reaches {} may be anybody",
-            config.listen
-        );
-    }
-    if let Some(max) = open_files_limit().filter(|max| *max < config.limits.connections as u64 + 256) {
+    if let Some(max) = open_files_limit().filter(|max| too_few(*max, &config)) {
         warn!(
             "limits.connections is {}, but the system allows this process only {max} open files; raise that with \
              `ulimit -n` or LimitNOFILE, or lower limits.connections",
@@ -60,6 +54,7 @@ async fn serve(config: Config, apps: &[App]) -> anyhow::Result<()> {
             node = config.node,
             data = %config.data.display(),
             apps = apps.len(),
+            dev_login = config.dev_login_on(),
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
@@ -137,6 +132,13 @@ fn host(address: SocketAddr) -> String {
         SocketAddr::V4(v4) => v4.ip().to_string(),
         SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     }
+}
+
+/// Whether so many open files would not do. On a loopback address nobody comes in such numbers.
+fn too_few(max: u64, config: &Config) -> bool {
+    const BESIDES_CONNECTIONS: usize = 256;
+    let wanted = config.limits.connections + BESIDES_CONNECTIONS;
+    !config.listen.ip().is_loopback() && usize::try_from(max).is_ok_and(|max| max < wanted)
 }
 
 /// How many files this process may have open, where the system tells.

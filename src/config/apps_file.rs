@@ -25,12 +25,12 @@ const HEAD: &str = "# Apps of this node, besides those of its configuration. A r
 #[non_exhaustive]
 pub enum AppsFileError {
     /// The system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// File or folder.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What stands in it is wrong.
     #[error(transparent)]
@@ -95,7 +95,7 @@ pub fn create(
 ) -> Result<App, AppsFileError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| AppsFileError::Io { path, source }
+        move |cause| AppsFileError::Io { path, cause }
     };
     let or_random = |given: Option<&str>, len| given.map_or_else(|| random(len), |text| Ok(text.to_owned()));
     let app = App {
