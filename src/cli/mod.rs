@@ -45,6 +45,7 @@ enum Command {
 
 /// Settings, good with every command. What stands here beats variables, and those beat the file.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
 struct Settings {
     /// Configuration file (TOML); else the one that HONGYAN_CONFIG names; else none
     #[arg(long, value_name = "FILE", global = true)]

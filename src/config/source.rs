@@ -54,8 +54,12 @@ pub(super) fn file(path: &Path) -> Found {
     let (table, errors) = DeTable::parse_recoverable(&text);
     if !errors.is_empty() {
         // What the parser made of the rest is a guess, so nothing is said about it.
-        let problem = |e: &toml::de::Error| Problem::at(e.span().map_or(place(0), line), e.message().trim());
-        found.problems.extend(errors.iter().map(problem));
+        found.problems.extend(
+            errors
+                .iter()
+                .map(|e| Problem::at(e.span().map_or(place(0), line), e.message().trim())),
+        );
+        found.problems.dedup();
         return found;
     }
     for (name, value) in table.into_inner() {
