@@ -10,7 +10,8 @@ export const CONTENT_LIMIT = 100_000;
 export const FILE_LIMIT = Math.floor((CONTENT_LIMIT - 200) * 0.75);
 
 const SIDES = [1600, 1280, 1024, 800, 640, 480, 320];
-const QUALITIES = [0.86, 0.74, 0.6, 0.45];
+const QUALITIES = [0.84, 0.72, 0.6];
+const LAST_RESORT = [0.45, 0.3];
 
 /** A picture cannot be sent. `code`: `unreadable` or `toolarge` (then `size` is what it came to). */
 export class PictureError extends Error {
@@ -41,13 +42,15 @@ export async function shrinkPicture(file) {
   const type = imageType(new Uint8Array(await file.slice(0, 16).arrayBuffer()));
   try {
     const longest = Math.max(bitmap.width, bitmap.height);
+    const first = Math.min(longest, SIDES[0]);
+    const sides = [first, ...SIDES.filter((s) => s < first)];
     let smallest = Infinity;
-    for (const side of SIDES.filter((s, i) => s <= longest || SIDES[i + 1] < longest || s === SIDES.at(-1))) {
+    for (const side of sides) {
       const scale = Math.min(1, side / longest);
       const width = Math.max(1, Math.round(bitmap.width * scale));
       const height = Math.max(1, Math.round(bitmap.height * scale));
       const canvas = draw(bitmap, width, height);
-      for (const quality of QUALITIES) {
+      for (const quality of side === sides.at(-1) ? [...QUALITIES, ...LAST_RESORT] : QUALITIES) {
         const jpeg = await toJpeg(canvas, quality);
         smallest = Math.min(smallest, jpeg.size);
         if (jpeg.size > FILE_LIMIT) continue;

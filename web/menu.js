@@ -75,3 +75,48 @@ function place(menu, at) {
   menu.style.left = `${Math.max(8, Math.min(left, innerWidth - width - 8))}px`;
   menu.style.top = `${Math.max(8, below ? at.bottom + 4 : at.top - height - 4)}px`;
 }
+
+/** How long a finger rests for the menu, ms. */
+const LONG = 450;
+
+/**
+ * Calls `open` for the mouse's menu button and for a finger that rests on `el` (not every
+ * phone tells a long press as `contextmenu`).
+ *
+ * @param {HTMLElement} el
+ * @param {(at: {x: number, y: number}) => void} open
+ */
+export function pressed(el, open) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let done = false; // the finger's menu is open; its click and menu event are spent
+  const stop = () => clearTimeout(timer);
+  el.addEventListener('pointerdown', (e) => {
+    done = false;
+    stop();
+    if (e.pointerType !== 'touch') return;
+    timer = setTimeout(() => {
+      done = true;
+      open({ x: e.clientX, y: e.clientY });
+    }, LONG);
+  });
+  for (const name of /** @type {const} */ (['pointerup', 'pointercancel', 'pointerleave'])) el.addEventListener(name, stop);
+  el.addEventListener('pointermove', (e) => {
+    if (Math.hypot(e.movementX, e.movementY) > 6) stop();
+  });
+  el.addEventListener('click', (e) => {
+    if (!done) return;
+    done = false;
+    e.preventDefault();
+    e.stopPropagation();
+  }, true);
+  el.addEventListener('contextmenu', (e) => {
+    stop();
+    const target = /** @type {Element} */ (e.target);
+    // The browser's own menu knows more about links, pictures and selected text.
+    if (e.pointerType === 'mouse' && (target.closest('a, img') || String(getSelection()))) return;
+    e.preventDefault();
+    if (!done) open({ x: e.clientX, y: e.clientY });
+    done = e.pointerType === 'touch';
+  });
+}

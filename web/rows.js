@@ -48,6 +48,7 @@ export function rowsOf(thread, conversation) {
       rows.push({ key, as: 'line', item, what });
       continue;
     }
+    /** @type {boolean} */
     const joins = open !== null && open.item.from === item.from && item.time - open.item.time < TOGETHER;
     if (joins && open) open.last = false;
     open = {

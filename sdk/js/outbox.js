@@ -97,6 +97,15 @@ export class Outbox {
     return this.#sends.has(cid);
   }
 
+  /**
+   * @param {string} type
+   * @returns {boolean} true while a request of that type is not answered
+   */
+  asks(type) {
+    for (const request of this.#requests.values()) if (request.frame.t === type) return true;
+    return false;
+  }
+
   /** Sends to keep over a page load, oldest first. Status messages are not: they are about now. */
   unsent() {
     const frames = [];
@@ -122,6 +131,7 @@ export class Outbox {
       frames.push({ ...request.frame, r: request.r });
     }
     if (now < this.pausedUntil) return { frames, refused };
+    this.pausedUntil = 0;
     if (this.#flyingSends < Math.min(IN_FLIGHT, this.#sends.size)) {
       for (const send of this.#sends.values()) {
         if (this.#flyingSends >= IN_FLIGHT) break;

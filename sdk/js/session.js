@@ -6,8 +6,10 @@
  * reaches the server once.
  * Flow: `handle(now, input)` → effects for the driver (hongyan.js), which owns sockets,
  * timers, storage and events. `deadline()` is the only timer.
- * Invariants: effects of inputs of an older connection are none (`conn`); the cursor
- * effect comes after the effects that hand its entries to the page, the ack after that.
+ * Parts: dial.js (where and when to connect), inbox.js and stream.js (what comes in),
+ * outbox.js (what goes out).
+ * Invariants: input of an older connection has no effect (`conn`); the cursor effect comes
+ * after the effects that hand its entries to the page, the ack after that.
  *
  * Phases: idle → opening → greeting → (restoring) → ready; waiting between tries; closed.
  * `restoring`: the server has said who the token's user is, and the driver looks up what
@@ -16,10 +18,11 @@
  * Pure: time and randomness come in from outside.
  */
 
+import { Dialer } from './dial.js';
 import { CLOSE_CODES, FINAL_CODES, HongyanError } from './errors.js';
-import { sentMessage, toMessage } from './message.js';
+import { Inbox } from './inbox.js';
+import { sentMessage } from './message.js';
 import { Outbox, isStatus } from './outbox.js';
-import { Stream } from './stream.js';
 
 /** Times in milliseconds. */
 export const TIMES = {
@@ -31,7 +34,7 @@ export const TIMES = {
   pong: 10_000,
   /** Longest time that an entry stays unacked. */
   ack: 100,
-  /** Backoff before the n-th try: a random time up to `backoff` · 2ⁿ, at most `backoffCap`. */
+  /** Pause before the n-th round of tries: a random time up to `backoff` · 2ⁿ, at most `backoffCap`. */
   backoff: 500,
   backoffCap: 20_000,
   /** A connection that has lived this long starts the backoff anew. */
@@ -42,9 +45,11 @@ export const TIMES = {
   upgrade: 60_000,
 };
 
+/** The request key of a watch list that is said again after a reconnect. */
+const WATCH_AGAIN = -1;
+
 /**
- * @typedef {{conn: number, frames: any[]}} FramesInput
- * @typedef {{do: string, [field: string]: any}} Effect see `hongyan.js`, `#execute`
+ * @typedef {{do: string, [field: string]: any}} Effect see `#execute` in hongyan.js
  * @typedef {{type: string, [field: string]: any}} Input
  */
 
@@ -58,53 +63,36 @@ export class Session {
   /** Server minus local, ms. */
   clockOffset = 0;
 
+  /** Bytes. */
   limits = { content: 131_072, frame: 262_144 };
 
-  stream = new Stream();
   outbox = new Outbox();
-
-  /** Number of the present connection; input of others is stale. */
-  conn = 0;
 
   #options;
   #times;
+  #dial;
+  #inbox;
+  #conn = 0; // number of the present connection
   #token = '';
   #device = '';
   #known = false; // storage has been asked about this token's user
   #announced = false; // `connect` has been answered
-  /** @type {number | null} */
-  #asked = null; // the cursor in our hello
-  #transport = 0; // index into options.transports
-  #tried = 0; // transports tried since the last wait
-  #attempt = 0; // waits since the last stable connection
-  /** @type {Set<string>} */
-  #worked = new Set();
-  #url;
   #ping = 25_000;
-  #unacked = 0;
-  #lastAck = -1;
-  #welcomeAt = 0;
+  #helloAt = 0;
   /** @type {any} */
   #welcome = null;
-  /** @type {any[]} */
+  /** @type {any[]} frames that came while storage was looked up */
   #held = [];
-  /** @type {string[] | null} */
-  #watched = null;
-  /** @type {Set<string>} */
-  #online = new Set();
+  /** @type {string | null} */
+  #moveUrl = null;
 
   // Times at which something is due; Infinity: not.
   #openBy = Infinity;
   #retryAt = Infinity;
   #pingAt = Infinity;
   #pongBy = Infinity;
-  #ackAt = Infinity;
   #moveAt = Infinity;
-  #holeBy = Infinity;
   #upgradeAt = Infinity;
-  /** @type {string | null} */
-  #moveUrl = null;
-  #helloAt = 0;
 
   /** @type {Effect[]} */
   #effects = [];
@@ -116,7 +104,15 @@ export class Session {
   constructor(options) {
     this.#options = { window: 256, delivered: true, sendTimeout: 0, reconnect: true, random: Math.random, ...options };
     this.#times = { ...TIMES, ...options.times };
-    this.#url = options.url;
+    const { url, transports, random, window } = this.#options;
+    this.#dial = new Dialer({ url, transports, random, times: this.#times });
+    const page = {
+      /** @type {import('./inbox.js').Page['event']} */
+      event: (name, detail) => this.#event(name, detail),
+      /** @type {import('./inbox.js').Page['settle']} */
+      settle: (send, message) => this.#settle(send, message),
+    };
+    this.#inbox = new Inbox(this.outbox, page, window, this.#times);
   }
 
   /**
@@ -126,20 +122,18 @@ export class Session {
    */
   handle(now, input) {
     this.#effects = [];
-    if (input.conn === undefined || input.conn === this.conn) this.#input(now, input);
+    if (input.conn === undefined || input.conn === this.#conn) this.#input(now, input);
     return this.#effects;
   }
 
   /** Time of the next `tick`, or Infinity. */
   deadline() {
-    const times = [this.#openBy, this.#retryAt, this.#pingAt, this.#pongBy, this.#ackAt, this.#moveAt, this.#holeBy, this.#upgradeAt];
-    return Math.min(...times, this.outbox.deadline());
+    const { ackAt, holeBy } = this.#inbox;
+    const own = Math.min(this.#openBy, this.#retryAt, this.#pingAt, this.#pongBy, this.#moveAt, this.#upgradeAt);
+    return Math.min(own, ackAt, holeBy, this.outbox.deadline());
   }
 
-  /**
-   * @param {number} now
-   * @param {Input} input
-   */
+  /** @param {number} now @param {Input} input */
   #input(now, input) {
     switch (input.type) {
       case 'connect': return this.#connect(now, input.token, input.device);
@@ -150,7 +144,6 @@ export class Session {
       case 'adopt': return this.#adopt(now, input.sends);
       case 'send': return this.#send(now, input.frame);
       case 'request': return this.#request(now, input.key, input.frame);
-      case 'watch': return void (this.#watched = input.users);
       case 'wake': return this.#wake(now);
       case 'disconnect': return this.#disconnect();
       case 'tick': return this.#tick(now);
@@ -166,21 +159,19 @@ export class Session {
     this.#token = token;
     this.#device = device;
     this.#announced = false;
-    this.#attempt = 0;
-    this.#tried = 0;
+    this.#dial.fresh();
     this.#state('connecting');
     this.#open(now);
   }
 
   /** @param {number} now */
   #open(now) {
-    this.conn += 1;
-    this.#clearTimers();
+    this.#hangUp();
+    this.#dial.dialed();
     this.phase = 'opening';
-    this.#tried += 1;
-    const transport = this.#options.transports[this.#transport];
+    const { transport, url } = this.#dial.target;
     this.#openBy = now + (transport === 'ws' ? this.#times.open : this.#times.greet);
-    this.#do({ do: 'open', conn: this.conn, transport, url: this.#url });
+    this.#do({ do: 'open', conn: this.#conn, transport, url });
   }
 
   /** @param {number} now */
@@ -190,10 +181,10 @@ export class Session {
     this.#openBy = now + this.#times.greet;
     this.#helloAt = now;
     const { window, delivered, sdk } = this.#options;
-    this.#asked = this.#known ? this.stream.handled : null;
     /** @type {any} */
     const hello = { t: 'hello', v: 1, token: this.#token, device: this.#device, window, delivered, sdk };
-    if (this.#asked !== null) hello.cursor = this.#asked;
+    const { handled } = this.#inbox.stream;
+    if (this.#known && handled !== null) hello.cursor = handled;
     this.#transmit(now, [hello]);
   }
 
@@ -204,9 +195,7 @@ export class Session {
     this.#ping = (frame.ping > 0 ? frame.ping : 25) * 1000;
     this.limits = { ...this.limits, ...frame.limits };
     if (this.user !== null && this.user !== frame.user) {
-      this.stream.forget();
-      this.#watched = null;
-      this.#online.clear();
+      this.#inbox.forget();
       // They stay in the other user's storage and go out when he connects again.
       for (const send of this.outbox.takeSends()) {
         this.#settle(send, undefined, new HongyanError('closed', 'another user has connected'));
@@ -224,89 +213,63 @@ export class Session {
     if (this.phase !== 'restoring') return;
     this.#known = true;
     this.outbox.restore(sends, this.#sendDeadline(now));
-    const handled = Math.max(cursor ?? -1, this.stream.handled ?? -1);
-    if (handled >= 0 && handled !== this.#welcome.cursor) {
+    const { stream } = this.#inbox;
+    if (cursor !== null) stream.handled = Math.max(cursor, stream.handled ?? 0);
+    if (stream.handled !== null && stream.handled !== this.#welcome.cursor) {
       // The server's record is not what this browser has handled (an ack was lost, or the
       // record was). Only a hello with the cursor is answered with the truth about it.
-      this.stream.handled = handled;
-      this.#held = [];
-      this.#tried -= 1;
-      this.#do({ do: 'close' });
+      this.#dial.redial();
       return this.#open(now);
     }
-    this.#begin(now);
     const held = this.#held;
-    this.#held = [];
+    this.#begin(now);
     this.#frames(now, held);
   }
 
   /** The stream starts. @param {number} now */
   #begin(now) {
-    const { user, name, portrait, cursor, resumed, why } = this.#welcome;
+    const { user, name, portrait, resumed, why } = this.#welcome;
     this.phase = 'ready';
-    this.#welcomeAt = now;
-    this.#tried = 0;
-    this.#worked.add(this.#options.transports[this.#transport]);
-    if (this.#options.transports.indexOf([...this.#worked].sort(this.#preference)[0]) < this.#transport) {
-      this.#upgradeAt = now + this.#times.upgrade;
-    }
-    this.#unacked = 0;
-    this.#lastAck = cursor;
-    this.#pongBy = Infinity;
-    this.#do({ do: 'connected', info: { user, name, portrait, resumed, why } });
+    this.#held = [];
+    this.#pingAt = now + this.#ping;
+    this.#dial.welcomed(now);
+    if (this.#dial.mayUpgrade) this.#upgradeAt = now + this.#times.upgrade;
     this.#announced = true;
+    this.#do({ do: 'connected', info: { user, name, portrait, resumed, why } });
     this.#state('connected');
-    this.stream.start(cursor, why === 'ahead');
-    if (!resumed) this.#event('reset', { why });
-    this.#do({ do: 'cursor', pos: this.stream.handled });
+    this.#inbox.begin(this.#welcome);
+    this.#do({ do: 'cursor', pos: this.#inbox.stream.handled });
     this.#do({ do: 'unsent' });
-    if (this.#watched) this.outbox.addRequest(-1, { t: 'watch', users: this.#watched });
+    const { watched } = this.#inbox;
+    if (watched && !this.outbox.asks('watch')) this.outbox.addRequest(WATCH_AGAIN, { t: 'watch', users: watched });
     this.#pump(now);
   }
 
-  /** Order of transports: as in the options. @param {string} a @param {string} b */
-  #preference = (a, b) => this.#options.transports.indexOf(a) - this.#options.transports.indexOf(b);
-
   // ── Losing the line ─────────────────────────────────────────────────────────
 
-  /** The transport ended by itself. @param {number} now @param {number} [code] @param {string} [error] */
-  #closed(now, code, error) {
+  /** The transport ended by itself. @param {number} now @param {number} [code] @param {string} [text] */
+  #closed(now, code, text) {
     const final = CLOSE_CODES.get(code ?? 0);
-    if (final) return this.#ended(new HongyanError(final, error));
-    this.#lost(now, new HongyanError('network', error || 'the connection was lost'));
+    if (final) this.#ended(new HongyanError(final, text));
+    else this.#lost(now, text || 'the connection was lost');
   }
 
-  /** Gives the connection up and plans the next. @param {number} now @param {HongyanError} error */
-  #lost(now, error) {
+  /** Gives the connection up and plans the next. @param {number} now @param {string | HongyanError} why */
+  #lost(now, why) {
+    const error = typeof why === 'string' ? new HongyanError('network', why) : why;
     const wasReady = this.phase === 'ready';
-    const move = this.#moveAt;
+    const moveAt = this.#moveAt;
     const moveUrl = this.#moveUrl;
-    this.conn += 1; // what the old one still says is stale
-    this.#clearTimers();
-    this.#held = [];
-    this.#do({ do: 'close' });
-    for (const send of this.outbox.lost()) {
-      this.#settle(send, undefined, new HongyanError('network', 'the line was lost; a status message is not repeated'));
-    }
+    this.#hangUp();
     if (wasReady) {
-      if (now - this.#welcomeAt >= this.#times.stable) this.#attempt = 0;
-      this.#tried = 0;
-      this.#transport = this.#bestTransport();
-      if (!this.#options.reconnect) return this.#ended(error);
-      if (move !== Infinity) {
-        this.#url = moveUrl ?? this.#url;
-        return this.#wait(Math.max(now, move), now, error);
+      this.#dial.lost(now);
+      if (moveAt !== Infinity) {
+        this.#dial.move(moveUrl);
+        if (this.#options.reconnect) return this.#wait(Math.max(now, moveAt), now, error);
       }
-    } else {
-      this.#transport = (this.#transport + 1) % this.#options.transports.length;
-      if (this.#tried < this.#options.transports.length) return this.#open(now);
-      if (!this.#options.reconnect) return this.#ended(error);
-      this.#url = this.#options.url; // where a `move` led to is not worth a second round
-      this.#tried = 0;
-    }
-    const most = Math.min(this.#times.backoffCap, this.#times.backoff * 2 ** this.#attempt);
-    this.#attempt += 1;
-    this.#wait(now + Math.max(this.#options.random() * most, error.retryAfter ?? 0), now, error);
+    } else if (this.#dial.failed(error.code !== 'network')) return this.#open(now);
+    if (!this.#options.reconnect) return this.#ended(error);
+    this.#wait(now + Math.max(this.#dial.pause(), error.retryAfter ?? 0), now, error);
   }
 
   /** @param {number} at @param {number} now @param {HongyanError} error */
@@ -316,17 +279,10 @@ export class Session {
     this.#state('waiting', { retryIn: Math.round(at - now), error });
   }
 
-  #bestTransport() {
-    const [best] = [...this.#worked].sort(this.#preference);
-    return best === undefined ? this.#transport : this.#options.transports.indexOf(best);
-  }
-
   /** It is over, and connecting again is up to the page. @param {HongyanError} error */
   #ended(error) {
     const announced = this.#announced;
-    this.#shut();
-    for (const request of this.outbox.takeRequests()) this.#do({ do: 'answer', key: request.key, error });
-    for (const send of this.outbox.lost()) this.#settle(send, undefined, error);
+    this.#shut(error, false);
     if (!announced) {
       // Nobody knows whose these are, or he may not come in: no later try would send them.
       for (const send of this.outbox.takeSends()) this.#settle(send, undefined, error);
@@ -337,33 +293,36 @@ export class Session {
   }
 
   #disconnect() {
-    const error = new HongyanError('closed', 'disconnect was called');
     if (this.phase === 'idle') return;
+    const error = new HongyanError('closed', 'disconnect was called');
     const announced = this.#announced;
     const wasClosed = this.phase === 'closed';
     if (this.phase === 'ready') this.#ack(0);
-    this.#shut(true);
-    for (const request of this.outbox.takeRequests()) this.#do({ do: 'answer', key: request.key, error });
+    this.#shut(error, true);
     for (const send of this.outbox.takeSends()) this.#settle(send, undefined, error);
-    this.#do({ do: 'unsent' });
     if (!announced) this.#do({ do: 'refused', error });
     if (!wasClosed) this.#state('closed');
   }
 
-  #shut(bye = false) {
+  /** @param {HongyanError} error what requests are told @param {boolean} bye */
+  #shut(error, bye) {
+    this.#hangUp(bye);
     this.phase = 'closed';
-    this.conn += 1;
-    this.#clearTimers();
-    this.#held = [];
     this.#announced = true;
-    this.#url = this.#options.url;
-    this.#do({ do: 'close', bye });
+    for (const request of this.outbox.takeRequests()) this.#do({ do: 'answer', key: request.key, error });
   }
 
-  #clearTimers() {
-    this.#openBy = this.#retryAt = this.#pingAt = this.#pongBy = this.#ackAt = Infinity;
-    this.#moveAt = this.#holeBy = this.#upgradeAt = Infinity;
+  /** Leaves the present connection, if any; what it still says is stale. */
+  #hangUp(bye = false) {
+    this.#conn += 1;
+    this.#do({ do: 'close', bye });
+    this.#openBy = this.#retryAt = this.#pingAt = this.#pongBy = this.#moveAt = this.#upgradeAt = Infinity;
     this.#moveUrl = null;
+    this.#held = [];
+    this.#inbox.pause();
+    for (const send of this.outbox.lost()) {
+      this.#settle(send, undefined, new HongyanError('network', 'the line was lost; a status message is not repeated'));
+    }
   }
 
   // ── Time ────────────────────────────────────────────────────────────────────
@@ -371,44 +330,30 @@ export class Session {
   /** @param {number} now */
   #tick(now) {
     for (const send of this.outbox.expire(now)) {
-      this.#settle(send, undefined, new HongyanError('timeout', 'no answer in time; the message may have arrived all the same'));
+      this.#settle(send, undefined, new HongyanError('timeout', 'no answer in time; the message may arrive all the same'));
     }
-    if (now >= this.#retryAt) {
-      this.#state('connecting');
-      return this.#open(now);
+    if (now >= this.#retryAt) return this.#retry(now);
+    if (now >= this.#openBy) return this.#lost(now, 'no answer from the server');
+    if (now >= this.#moveAt) return this.#lost(now, 'the node is going away');
+    if (now >= this.#pongBy) return this.#lost(now, 'no answer to a ping');
+    if (now >= this.#inbox.holeBy) return this.#lost(now, 'an entry of the stream is missing');
+    if (now >= this.#upgradeAt) {
+      this.#dial.upgrade();
+      return this.#retry(now);
     }
-    if (now >= this.#openBy) return this.#lost(now, new HongyanError('network', 'no answer from the server'));
-    if (now >= this.#moveAt) return this.#lost(now, new HongyanError('network', 'the node is going away'));
-    if (now >= this.#pongBy) return this.#lost(now, new HongyanError('network', 'no answer to a ping'));
-    if (now >= this.#holeBy) return this.#gap(now);
-    if (now >= this.#upgradeAt) return this.#upgrade(now);
-    if (now >= this.#ackAt) this.#ack(now);
+    if (now >= this.#inbox.ackAt) this.#ack(now);
     if (now >= this.#pingAt) this.#sayPing(now);
-    if (this.outbox.pausedUntil > 0 && now >= this.outbox.pausedUntil) {
-      this.outbox.pausedUntil = 0;
-      this.#pump(now);
-    }
+    if (now >= this.outbox.pausedUntil) this.#pump(now);
   }
 
   /** The network came back, or the page is looked at again. @param {number} now */
   #wake(now) {
-    if (this.phase === 'waiting') {
-      this.#state('connecting');
-      this.#open(now);
-    } else if (this.phase === 'ready' && this.#pongBy === Infinity) {
-      this.#sayPing(now); // is the line still there?
-    }
+    if (this.phase === 'waiting') this.#retry(now);
+    else if (this.phase === 'ready' && this.#pongBy === Infinity) this.#sayPing(now); // is the line still there?
   }
 
   /** @param {number} now */
-  #upgrade(now) {
-    const better = this.#bestTransport();
-    // Should it fail, another round starts only after it has worked again.
-    this.#worked.delete(this.#options.transports[better]);
-    for (const send of this.outbox.lost()) this.#settle(send, undefined, new HongyanError('network', 'the transport changed'));
-    this.#do({ do: 'close' });
-    this.#transport = better;
-    this.#tried = 0;
+  #retry(now) {
     this.#state('connecting');
     this.#open(now);
   }
@@ -423,117 +368,63 @@ export class Session {
 
   /** @param {number} now @param {any[]} frames */
   #frames(now, frames) {
-    const { conn } = this;
+    const conn = this.#conn;
+    const { stream } = this.#inbox;
+    const before = stream.handled;
     this.#pongBy = Infinity; // any word is a sign of life
-    const before = this.stream.handled;
-    for (let i = 0; i < frames.length; i += 1) {
+    for (let i = 0; i < frames.length && conn === this.#conn; i += 1) {
       if (this.phase === 'restoring') {
         this.#held.push(...frames.slice(i));
         return;
       }
-      if (frames[i] && typeof frames[i].t === 'string') this.#frame(now, frames[i]);
-      if (conn !== this.conn) return;
+      if (typeof frames[i]?.t === 'string') this.#frame(now, frames[i]);
     }
-    if (this.phase !== 'ready') return;
-    if (this.stream.handled !== before) this.#do({ do: 'cursor', pos: this.stream.handled });
-    if (this.stream.last !== this.#lastAck) {
-      if (this.#unacked >= this.#options.window / 2) this.#ack(now);
-      else this.#ackAt = Math.min(this.#ackAt, now + this.#times.ack);
-    }
+    if (stream.handled !== before && this.#known) this.#do({ do: 'cursor', pos: stream.handled });
+    if (conn !== this.#conn || this.phase !== 'ready') return;
+    if (this.#inbox.settled(now)) this.#ack(now);
     this.#pump(now);
   }
 
   /** @param {number} now @param {any} frame */
   #frame(now, frame) {
     if (frame.t === 'kick') return this.#kicked(now, frame);
-    if (this.phase === 'greeting') {
+    if (this.phase !== 'ready') {
       if (frame.t === 'welcome') this.#welcomed(now, frame);
       else if (frame.t === 'err') this.#kicked(now, frame);
       return;
     }
     switch (frame.t) {
       case 'ok':
-      case 'err': return this.#answered(now, frame);
+        this.#inbox.own(now, frame);
+        return this.#answered(now, frame);
+      case 'err':
+        if (frame.r === undefined && FINAL_CODES.has(frame.code)) return this.#kicked(now, frame);
+        return this.#answered(now, frame);
       case 'live': return this.#event('live', { pos: frame.pos });
       case 'move': return this.#move(now, frame);
-      case 'presence': return this.#presence(frame.user, frame.online === true);
       case 'welcome':
       case 'pong': return;
       default:
+        if (!this.#inbox.take(now, frame)) this.#lost(now, 'a gap in the stream');
     }
-    if (!Number.isSafeInteger(frame.pos)) return this.#deliver(frame);
-    const verdict = this.stream.accept(frame.pos, frame.prev);
-    if (verdict === 'gap') return this.#gap(now);
-    this.#unacked += 1;
-    this.#watchHole(now);
-    if (verdict === 'next') this.#deliver(frame);
-  }
-
-  /** Hands an entry, or a frame outside the stream, to the page. @param {any} frame */
-  #deliver(frame) {
-    const { t, pos, prev, ...detail } = frame;
-    if (t === 'msg') this.#message(frame);
-    else if (t === 'read' || t === 'receipt' || t === 'recall') this.#event(t, detail);
-    // Types that this version does not know are acked and skipped.
-  }
-
-  /** @param {any} frame */
-  #message(frame) {
-    const message = toMessage(frame.m, this.user ?? '', frame.pos);
-    if (message.status) return this.#event('message', message);
-    const own = message.mine && message.cid ? this.outbox.arrived(message.cid) : null;
-    if (!this.stream.first(message.id)) return;
-    if (own?.send) this.#settle(own.send, message);
-    else this.#event(own ? 'sent' : 'message', message);
   }
 
   /** @param {number} now @param {any} frame */
   #answered(now, frame) {
-    if (frame.t === 'ok' && Number.isSafeInteger(frame.pos) && Number.isSafeInteger(frame.prev)) {
-      this.stream.own(frame.pos, frame.prev);
-      this.#watchHole(now);
-    }
-    if (frame.t === 'err' && frame.r === undefined && FINAL_CODES.has(frame.code)) return this.#kicked(now, frame);
     const answer = this.outbox.answer(now, frame);
-    if (answer) this.#settled(answer);
+    if (answer) this.#tell(answer);
   }
 
   /** @param {import('./outbox.js').Answer} answer */
-  #settled({ send, request, ok, error }) {
+  #tell({ send, request, ok, error }) {
     if (send) {
       const message = ok ? sentMessage(send.frame, ok, this.user ?? '') : undefined;
-      if (message) this.stream.first(message.id);
+      if (message) this.#inbox.stream.first(message.id);
       this.#settle(send, message, error);
-    } else if (request?.key === -1) {
-      this.#watching(ok?.online ?? []);
     } else if (request) {
-      if (request.frame.t === 'watch' && ok) this.#online = new Set(ok.online);
+      if (request.frame.t === 'watch' && ok) this.#inbox.present(ok.online ?? [], request.key === WATCH_AGAIN);
       this.#do({ do: 'answer', key: request.key, ok, error });
     }
-  }
-
-  /** A watch list was said again: tell what changed meanwhile. @param {string[]} online */
-  #watching(online) {
-    const now = new Set(online);
-    for (const user of this.#watched ?? []) this.#presence(user, now.has(user));
-  }
-
-  /** @param {string} user @param {boolean} online */
-  #presence(user, online) {
-    if (this.#online.has(user) === online) return;
-    if (online) this.#online.add(user);
-    else this.#online.delete(user);
-    this.#event('presence', { user, online });
-  }
-
-  /** Something is missing: only a hello with our cursor can bring it. @param {number} now */
-  #gap(now) {
-    this.#lost(now, new HongyanError('network', 'a gap in the stream'));
-  }
-
-  /** @param {number} now */
-  #watchHole(now) {
-    this.#holeBy = this.stream.holed ? now + this.#times.hole : Infinity;
   }
 
   /** @param {number} now @param {any} frame `kick`, or an `err` that ends the session */
@@ -553,9 +444,9 @@ export class Session {
 
   /** @param {number} now @param {any} frame */
   #send(now, frame) {
-    if (this.phase === 'idle' || this.phase === 'closed' || (isStatus(frame) && this.phase !== 'ready')) {
-      const error = new HongyanError('closed', 'not connected');
-      this.#do({ do: 'settle', cid: frame.id, error });
+    const over = this.phase === 'idle' || this.phase === 'closed';
+    if (over || (isStatus(frame) && this.phase !== 'ready')) {
+      this.#do({ do: 'settle', cid: frame.id, error: new HongyanError(over ? 'closed' : 'network', 'not connected') });
       return;
     }
     this.outbox.addSend(frame, this.#sendDeadline(now), this.phase !== 'ready');
@@ -563,7 +454,7 @@ export class Session {
     this.#pump(now);
   }
 
-  /** @param {number} now @param {any[]} sends */
+  /** Sends left behind by a tab that is gone. @param {number} now @param {any[]} sends */
   #adopt(now, sends) {
     for (const frame of sends) this.outbox.addSend(frame, this.#sendDeadline(now), true);
     this.#do({ do: 'unsent' });
@@ -576,6 +467,7 @@ export class Session {
       this.#do({ do: 'answer', key, error: new HongyanError('closed', 'not connected') });
       return;
     }
+    if (frame.t === 'watch') this.#inbox.watched = frame.users;
     this.outbox.addRequest(key, frame);
     this.#pump(now);
   }
@@ -589,17 +481,14 @@ export class Session {
   #pump(now) {
     if (this.phase !== 'ready') return;
     const { frames, refused } = this.outbox.take(now, this.limits);
-    for (const answer of refused) this.#settled(answer);
+    for (const answer of refused) this.#tell(answer);
     if (frames.length > 0) this.#transmit(now, frames);
   }
 
   /** @param {number} now */
   #ack(now) {
-    this.#ackAt = Infinity;
-    this.#unacked = 0;
-    if (this.stream.last === null || this.stream.last === this.#lastAck) return;
-    this.#lastAck = this.stream.last;
-    this.#transmit(now, [{ t: 'ack', pos: this.stream.last }]);
+    const ack = this.#inbox.ack();
+    if (ack) this.#transmit(now, [ack]);
   }
 
   // ── Effects ─────────────────────────────────────────────────────────────────

@@ -50,10 +50,7 @@ impl Directory {
     /// Whether [`Directory`] keeps facts of this sort in memory.
     #[must_use]
     pub const fn holds(key: &FactKey) -> bool {
-        matches!(
-            key,
-            FactKey::Blocked(_) | FactKey::TokensBefore(_) | FactKey::Blacklist(..)
-        )
+        matches!(key, FactKey::Blocked(_) | FactKey::TokensBefore(_) | FactKey::Blacklist(..))
     }
 
     /// Takes a fact in; says whether it was news. Facts that it does not hold are always news.
@@ -80,26 +77,20 @@ impl Directory {
     /// Until when `user` is blocked, if he is at `now`.
     #[must_use]
     pub fn blocked_until(&self, user: &UserKey, now: Stamp) -> Option<Stamp> {
-        self.number(&FactKey::Blocked(user.clone()))
-            .map(Stamp)
-            .filter(|&until| until > now)
+        self.number(&FactKey::Blocked(user.clone())).map(Stamp).filter(|&until| until > now)
     }
 
     /// Whether a token of `user` issued at `issued` was revoked.
     #[must_use]
     pub fn revoked(&self, user: &UserKey, issued: Stamp) -> bool {
-        self.number(&FactKey::TokensBefore(user.clone()))
-            .is_some_and(|before| issued.0 < before)
+        self.number(&FactKey::TokensBefore(user.clone())).is_some_and(|before| issued.0 < before)
     }
 
     /// Whether `owner` has blacklisted `other`.
     #[must_use]
     pub fn blacklisted(&self, owner: &UserKey, other: &str) -> bool {
         // Most users blacklist nobody; the range look-up spares them the key's allocation.
-        !self.facts.is_empty()
-            && self
-                .number(&FactKey::Blacklist(owner.clone(), other.into()))
-                .is_some()
+        !self.facts.is_empty() && self.number(&FactKey::Blacklist(owner.clone(), other.into())).is_some()
     }
 
     /// Whom `owner` has blacklisted, the newest first.
@@ -164,11 +155,7 @@ mod tests {
     }
 
     fn fact(stamp: u64, value: Option<u64>) -> Fact {
-        Fact {
-            stamp: Stamp(stamp),
-            node: 0,
-            value: value.map(FactValue::Number),
-        }
+        Fact { stamp: Stamp(stamp), node: 0, value: value.map(FactValue::Number) }
     }
 
     #[test]
@@ -179,11 +166,7 @@ mod tests {
         }
         directory.merge(FactKey::Blacklist(user("ann"), "di".into()), fact(4, None));
         directory.merge(FactKey::Blacklist(user("annabel"), "ed".into()), fact(4, Some(4)));
-        let names: Vec<_> = directory
-            .blacklist(&user("ann"))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let names: Vec<_> = directory.blacklist(&user("ann")).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["cy", "bo"]);
         assert!(directory.blacklisted(&user("ann"), "bo") && !directory.blacklisted(&user("bo"), "ann"));
         assert!(!directory.blacklisted(&user("ann"), "di"));
@@ -193,10 +176,7 @@ mod tests {
     fn a_block_ends_and_an_older_fact_does_not_bring_it_back() {
         let mut directory = Directory::default();
         assert!(directory.merge(FactKey::Blocked(user("ann")), fact(10, Some(500))));
-        assert_eq!(
-            directory.blocked_until(&user("ann"), Stamp(499)),
-            Some(Stamp(500))
-        );
+        assert_eq!(directory.blocked_until(&user("ann"), Stamp(499)), Some(Stamp(500)));
         assert_eq!(directory.blocked_until(&user("ann"), Stamp(500)), None);
         assert!(directory.merge(FactKey::Blocked(user("ann")), fact(11, None)));
         assert!(!directory.merge(FactKey::Blocked(user("ann")), fact(10, Some(500))));

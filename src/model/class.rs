@@ -26,19 +26,10 @@ pub fn class_flags(name: &str) -> ClassFlags {
         }
         "RC:TypSts" => (false, false, true),
         // Customer service signalling: RC:CsHs, RC:CSCha, RC:CsSp and the others.
-        name if name
-            .get(..5)
-            .is_some_and(|head| head.eq_ignore_ascii_case("RC:Cs")) =>
-        {
-            (false, false, false)
-        }
+        name if name.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("RC:Cs")) => (false, false, false),
         _ => (true, true, false),
     };
-    ClassFlags {
-        counted,
-        stored,
-        status,
-    }
+    ClassFlags { counted, stored, status }
 }
 
 #[cfg(test)]
@@ -47,46 +38,11 @@ mod tests {
 
     #[test]
     fn classes_keep_their_flags() {
-        assert_eq!(
-            class_flags("RC:TxtMsg"),
-            ClassFlags {
-                counted: true,
-                stored: true,
-                status: false
-            }
-        );
-        assert_eq!(
-            class_flags("app:own"),
-            ClassFlags {
-                counted: true,
-                stored: true,
-                status: false
-            }
-        );
-        assert_eq!(
-            class_flags("RC:InfoNtf"),
-            ClassFlags {
-                counted: false,
-                stored: true,
-                status: false
-            }
-        );
-        assert_eq!(
-            class_flags("RC:CmdMsg"),
-            ClassFlags {
-                counted: false,
-                stored: false,
-                status: false
-            }
-        );
-        assert_eq!(
-            class_flags("RC:CsHsR"),
-            ClassFlags {
-                counted: false,
-                stored: false,
-                status: false
-            }
-        );
+        assert_eq!(class_flags("RC:TxtMsg"), ClassFlags { counted: true, stored: true, status: false });
+        assert_eq!(class_flags("app:own"), ClassFlags { counted: true, stored: true, status: false });
+        assert_eq!(class_flags("RC:InfoNtf"), ClassFlags { counted: false, stored: true, status: false });
+        assert_eq!(class_flags("RC:CmdMsg"), ClassFlags { counted: false, stored: false, status: false });
+        assert_eq!(class_flags("RC:CsHsR"), ClassFlags { counted: false, stored: false, status: false });
         assert!(class_flags("RC:TypSts").status);
         assert!(class_flags("RC:鸿").stored);
     }

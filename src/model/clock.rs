@@ -87,10 +87,7 @@ impl Clock {
     pub fn observe(&mut self, now: Stamp, seen: Stamp) -> Result<(), Skew> {
         let ahead = seen.0.saturating_sub(now.0);
         if ahead > Self::MAX_AHEAD_US {
-            return Err(Skew {
-                ahead_ms: ahead / 1_000,
-                bound_ms: Self::MAX_AHEAD_US / 1_000,
-            });
+            return Err(Skew { ahead_ms: ahead / 1_000, bound_ms: Self::MAX_AHEAD_US / 1_000 });
         }
         self.recover(seen);
         Ok(())
@@ -114,11 +111,7 @@ mod tests {
     #[test]
     fn a_stamp_from_far_ahead_is_refused_and_changes_nothing() {
         let mut clock = Clock::after(Stamp(10));
-        assert!(
-            clock
-                .observe(Stamp(100), Stamp(100 + Clock::MAX_AHEAD_US + 1_000))
-                .is_err()
-        );
+        assert!(clock.observe(Stamp(100), Stamp(100 + Clock::MAX_AHEAD_US + 1_000)).is_err());
         assert_eq!(clock.last(), Stamp(10));
         clock.observe(Stamp(100), Stamp(5_000)).unwrap();
         assert_eq!(clock.tick(Stamp(100)), Stamp(5_001));

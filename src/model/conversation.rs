@@ -59,10 +59,7 @@ impl Conversation {
     /// When `target` is not an id.
     pub fn new(kind: Kind, target: &str) -> Result<Self, BadId> {
         check_id(target)?;
-        Ok(Self {
-            kind,
-            target: target.into(),
-        })
+        Ok(Self { kind, target: target.into() })
     }
 
     /// Where the messages of this conversation of `user` stand.
@@ -87,11 +84,7 @@ impl Log {
     /// The private messages between two users of one app.
     #[must_use]
     pub fn between(user: &UserKey, other: &str) -> Self {
-        let (a, b) = if user.id() <= other {
-            (user.id(), other)
-        } else {
-            (other, user.id())
-        };
+        let (a, b) = if user.id() <= other { (user.id(), other) } else { (other, user.id()) };
         Self::pair(Kind::Private, user.app(), a, b)
     }
 

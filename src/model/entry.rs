@@ -114,31 +114,13 @@ impl EntryRow {
     pub fn into_what(self) -> Option<What> {
         Some(match self {
             Self::Message { .. } => return None,
-            Self::Read {
-                conversation,
-                upto,
-                ordinal,
-                removed,
-            } => What::Read {
-                conversation,
-                upto,
-                ordinal,
-                removed,
-            },
+            Self::Read { conversation, upto, ordinal, removed } => {
+                What::Read { conversation, upto, ordinal, removed }
+            }
             Self::Receipt { conversation, at } => What::Receipt { conversation, at },
-            Self::Recall {
-                conversation,
-                id,
-                at,
-                by,
-                extra,
-            } => What::Recall {
-                conversation,
-                id,
-                at,
-                by,
-                extra,
-            },
+            Self::Recall { conversation, id, at, by, extra } => {
+                What::Recall { conversation, id, at, by, extra }
+            }
         })
     }
 }

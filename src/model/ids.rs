@@ -170,10 +170,8 @@ impl FromStr for MessageId {
         }
         let mut value = 0_u128;
         for (i, byte) in text.bytes().enumerate() {
-            let digit = ALPHABET
-                .iter()
-                .position(|&a| a == byte.to_ascii_uppercase())
-                .ok_or(BadId::Control)?;
+            let digit =
+                ALPHABET.iter().position(|&a| a == byte.to_ascii_uppercase()).ok_or(BadId::Control)?;
             if i == 0 && digit > 7 {
                 return Err(BadId::Control);
             }

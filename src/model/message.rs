@@ -32,11 +32,7 @@ impl Flags {
     /// With the bits of `other` set, or cleared.
     #[must_use]
     pub const fn with(self, other: Self, on: bool) -> Self {
-        if on {
-            Self(self.0 | other.0)
-        } else {
-            Self(self.0 & !other.0)
-        }
+        if on { Self(self.0 | other.0) } else { Self(self.0 & !other.0) }
     }
 }
 
@@ -83,10 +79,7 @@ impl Message {
             Kind::Private | Kind::System => self.from.id().into(),
             _ => self.to.clone(),
         };
-        Conversation {
-            kind: self.kind,
-            target,
-        }
+        Conversation { kind: self.kind, target }
     }
 
     /// The log in which this message stands.
@@ -199,26 +192,16 @@ mod tests {
 
     #[test]
     fn text_comes_back_as_it_was() {
-        for text in [
-            "{\"content\":\"hi\"}",
-            "[1, 2]",
-            "plain",
-            "{not json}",
-            "\"quoted\"",
-            "",
-            "{\"a\": \n 1}",
-            "12",
-        ] {
+        for text in
+            ["{\"content\":\"hi\"}", "[1, 2]", "plain", "{not json}", "\"quoted\"", "", "{\"a\": \n 1}", "12"]
+        {
             assert_eq!(Content::from_text(text, 1_000).unwrap().text(), text);
         }
     }
 
     #[test]
     fn contents_are_bounded_and_typed() {
-        assert!(matches!(
-            Content::from_json("12".into(), 10),
-            Err(ContentError::WrongType)
-        ));
+        assert!(matches!(Content::from_json("12".into(), 10), Err(ContentError::WrongType)));
         assert!(matches!(
             Content::from_json("{\"a\":1}".into(), 3),
             Err(ContentError::TooLarge { len: 7, max: 3 })
@@ -243,9 +226,6 @@ mod tests {
         };
         assert_eq!(&*message.conversation(&ann).target, "bo");
         assert_eq!(&*message.conversation(&bo).target, "ann");
-        assert_eq!(
-            message.conversation(&ann).log(&ann),
-            message.conversation(&bo).log(&bo)
-        );
+        assert_eq!(message.conversation(&ann).log(&ann), message.conversation(&bo).log(&bo));
     }
 }

@@ -177,6 +177,19 @@ pub enum Answer {
     Done,
 }
 
+impl Answer {
+    /// The same answer, with its place in the mailbox.
+    #[must_use]
+    pub fn placed(self, at: Place) -> Self {
+        match self {
+            Self::Sent { id, at: time, dup, .. } => Self::Sent { id, at: time, place: Some(at), dup },
+            Self::Read { unread, .. } => Self::Read { unread, place: Some(at) },
+            Self::Recalled { .. } => Self::Recalled { place: Some(at) },
+            other => other,
+        }
+    }
+}
+
 /// Where in the mailbox of the one who asked an answer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -291,6 +304,11 @@ pub enum Input {
         /// The position.
         pos: Stamp,
     },
+    /// More waits for a live session than its bound allows: pushes to it were dropped, it has to read on.
+    Lag {
+        /// The session.
+        session: SessionId,
+    },
     /// A user wants something.
     Command {
         /// Who gets the answer.
@@ -306,6 +324,11 @@ pub enum Input {
         user: UserKey,
         /// What it found.
         snapshot: Box<Snapshot>,
+    },
+    /// The store could not read what [`Effect::Load`] asked for.
+    LoadFailed {
+        /// Whose mailbox.
+        user: UserKey,
     },
     /// The commits up to this number are durable.
     Committed {

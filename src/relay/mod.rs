@@ -1,3 +1,297 @@
-//! Floor 2 (stub while it is built).
+//! Floor 2: every decision.
+//!
+//! Purpose: one state machine per node that says what is to be written, who may be told what, and when.
+//! Flow: [`Relay::handle`] takes one [`Input`] at a time and appends [`Effect`]s; a driver feeds it in batches and ends
+//! each batch with [`Input::Tick`], upon which all that was collected becomes one [`Effect::Commit`]. When the driver
+//! reports the commit as durable, acks and pushes follow.
+//! Invariants: P1 (nothing is told before it is durable: `commits`), P3 (a send again is the same message: `send`),
+//! P5 (one clock gives all positions), P6 (a session is live only when it has all that is on disk: `sessions`), P8 (what
+//! waits is bounded, and refused with a name past that).
+//! Pure: no clock, no randomness, no I/O, no tokio. Time comes in as an argument.
+
 mod api;
+mod commands;
+mod commits;
+mod hash;
+mod mailbox;
+mod send;
+mod sessions;
+mod slots;
+mod watch;
+
+#[cfg(test)]
+mod sabotage;
+#[cfg(test)]
+mod sim;
+
 pub use api::*;
+
+use crate::{
+    gossip::{Directory, Fact, FactKey, FactValue},
+    model::{Clock, EntryRow, Stamp, UserKey},
+    store::Write,
+};
+use commits::{After, Commits};
+use sessions::Sessions;
+use slots::{Parked, Slot, Slots};
+use std::time::Duration;
+use watch::Watchers;
+
+/// Bounds of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Writes that may wait for the disk; past that, whatever needs a write is refused as busy.
+    pub pending: usize,
+    /// Mailboxes kept in memory; more only while sessions or the disk need them.
+    pub mailboxes: usize,
+    /// How long after a change a checkpoint is written, in microseconds. A restart reads at most that much of the log again.
+    pub checkpoint_us: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending: 65_536, mailboxes: 100_000, checkpoint_us: 5_000_000 }
+    }
+}
+
+/// The state machine. See the module's text.
+#[derive(Debug)]
+pub struct Relay {
+    node: u32,
+    limits: Limits,
+    clock: Clock,
+    directory: Directory,
+    slots: Slots,
+    sessions: Sessions,
+    watchers: Watchers,
+    commits: Commits,
+    /// Mailboxes whose checkpoint is to be written, and when they were put here.
+    stale: std::collections::VecDeque<(Stamp, Slot)>,
+    #[cfg(test)]
+    sabotage: Option<sabotage::Sabotage>,
+    /// What a planted fault tells too early.
+    #[cfg(test)]
+    early: Vec<Effect>,
+}
+
+impl Relay {
+    /// A relay whose stamps start above `last`, the highest that the store holds.
+    #[must_use]
+    pub fn new(node: u32, limits: Limits, last: Stamp) -> Self {
+        Self {
+            node,
+            limits,
+            clock: Clock::after(last),
+            directory: Directory::default(),
+            slots: Slots::new(),
+            sessions: Sessions::new(),
+            watchers: Watchers::new(),
+            commits: Commits::default(),
+            stale: std::collections::VecDeque::new(),
+            #[cfg(test)]
+            sabotage: None,
+            #[cfg(test)]
+            early: Vec::new(),
+        }
+    }
+
+    /// Takes one input at `now` and appends what has to happen, in order.
+    pub fn handle(&mut self, now: Stamp, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Open(open) => self.open(now, open, effects),
+            Input::Attach { session, at } => self.attach(session, at, effects),
+            Input::Close { session } => self.close(now, session, effects),
+            Input::Ack { session, pos } => self.ack(now, session, pos, effects),
+            Input::Lag { session } => self.lag(session, effects),
+            Input::Command { to, user, command } => self.command(now, to, user, command, effects),
+            Input::Loaded { user, snapshot } => {
+                let behind = snapshot.after.last().map(|last| last.0);
+                let parked = self.slots.loaded(&user, *snapshot);
+                if let Some(last) = behind {
+                    self.clock.recover(last);
+                    if let Some(slot) = self.slots.find(&user) {
+                        self.stale(now, slot);
+                    }
+                }
+                for input in parked {
+                    self.handle(now, input, effects);
+                }
+            }
+            Input::LoadFailed { user } => {
+                for input in self.slots.failed(&user) {
+                    refuse(input, &Refused::Failed, effects);
+                }
+            }
+            Input::Committed { seq } => {
+                for after in self.commits.durable(seq) {
+                    self.tell(after, effects);
+                }
+            }
+            Input::Trim { user, upto } => self.trim(now, user, upto, effects),
+            Input::Fact { key, fact } => {
+                self.clock.recover(fact.stamp);
+                self.directory.merge(key, fact);
+            }
+            Input::Tick => self.tick(now, effects),
+        }
+    }
+
+    /// Writes that wait for the disk. A driver that sees many stops feeding until some are durable.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.commits.pending()
+    }
+
+    /// Sessions that were let in and are not gone.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Mailboxes in memory.
+    #[must_use]
+    pub fn mailboxes(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether all that was told to write is durable and told of.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.commits.is_idle()
+    }
+
+    /// Writes the checkpoints of all mailboxes that changed, before the node stops.
+    pub fn checkpoint_all(&mut self, effects: &mut Vec<Effect>) {
+        while let Some((_, slot)) = self.stale.pop_front() {
+            self.checkpoint(slot);
+        }
+        self.flush(effects);
+    }
+
+    fn tick(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        while let Some(&(since, slot)) = self.stale.front()
+            && now.0 >= since.0.saturating_add(self.limits.checkpoint_us)
+        {
+            self.stale.pop_front();
+            self.checkpoint(slot);
+        }
+        if self.slots.len() > self.limits.mailboxes {
+            self.slots.evict(self.limits.mailboxes);
+        }
+        self.flush(effects);
+    }
+
+    fn flush(&mut self, effects: &mut Vec<Effect>) {
+        #[cfg(test)]
+        effects.append(&mut self.early);
+        for after in self.commits.flush(effects) {
+            self.tell(after, effects);
+        }
+    }
+
+    fn tell(&mut self, after: After, effects: &mut Vec<Effect>) {
+        match after {
+            After::Effect(effect) => effects.push(effect),
+            After::Reply { to, answer } => effects.push(Effect::Reply { to, answer }),
+            After::Entry { slot, entry, answer } => {
+                if let Some(mailbox) = self.slots.get_mut(slot) {
+                    mailbox.committed = mailbox.committed.max(entry.pos);
+                }
+                self.push(slot, entry, answer, effects);
+            }
+        }
+    }
+
+    /// The mailbox of `user` if it is in memory; otherwise `input` waits for it, or is refused when too many wait.
+    fn mailbox_for(
+        &mut self,
+        user: &UserKey,
+        input: impl FnOnce() -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Slot> {
+        if let Some(slot) = self.slots.find(user) {
+            if let Some(mailbox) = self.slots.get_mut(slot) {
+                mailbox.used = true;
+            }
+            return Some(slot);
+        }
+        match self.slots.park(user, input()) {
+            Parked::Waits(true) => effects.push(Effect::Load(user.clone())),
+            Parked::Waits(false) => {}
+            Parked::Full(input) => refuse(*input, &Refused::Busy(Duration::from_millis(500)), effects),
+        }
+        None
+    }
+
+    /// Puts a row at the end of a mailbox, to be written with the next commit. `pos` must come from this node's clock.
+    fn append(&mut self, now: Stamp, slot: Slot, pos: Stamp, row: EntryRow) {
+        self.stale(now, slot);
+        let Some(mailbox) = self.slots.get_mut(slot) else {
+            return;
+        };
+        mailbox.apply(pos, &row);
+        self.commits.write(Write::Entry { user: mailbox.user.clone(), pos, row });
+    }
+
+    /// Remembers that the mailbox is about to differ from its checkpoint.
+    fn stale(&mut self, now: Stamp, slot: Slot) {
+        if let Some(mailbox) = self.slots.get_mut(slot)
+            && !mailbox.is_dirty()
+        {
+            mailbox.mark_dirty();
+            self.stale.push_back((now, slot));
+        }
+    }
+
+    fn checkpoint(&mut self, slot: Slot) {
+        let Some(mailbox) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if !mailbox.is_dirty() {
+            return;
+        }
+        let (row, conversations) = mailbox.checkpoint();
+        let user = mailbox.user.clone();
+        for (conversation, row) in conversations {
+            self.commits.write(Write::Conversation { user: user.clone(), conversation, row });
+        }
+        self.commits.write(Write::Mailbox { user, row });
+    }
+
+    fn trim(&mut self, now: Stamp, user: UserKey, upto: Stamp, effects: &mut Vec<Effect>) {
+        let Some(slot) = self.mailbox_for(&user, || Input::Trim { user: user.clone(), upto }, effects) else {
+            return;
+        };
+        self.stale(now, slot);
+        if let Some(mailbox) = self.slots.get_mut(slot) {
+            mailbox.trimmed = mailbox.trimmed.max(upto);
+        }
+        // The mark must be on disk no later than the entries are gone, or the gap would be a silent one (P6).
+        self.checkpoint(slot);
+        self.commits.write(Write::TrimMailbox { user, upto });
+    }
+
+    /// Puts a fact into the directory, to be written with the next commit.
+    fn assert_fact(&mut self, now: Stamp, key: FactKey, value: Option<FactValue>) {
+        let fact = Fact { stamp: self.clock.tick(now), node: self.node, value };
+        if self.directory.merge(key.clone(), fact.clone()) {
+            self.commits.write(Write::Fact { key, fact });
+        }
+    }
+
+    /// Whether a planted fault is to show; always `false` outside tests.
+    #[cfg(test)]
+    fn broken(&self, sabotage: sabotage::Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+}
+
+/// Answers an input that cannot be handled.
+fn refuse(input: Input, why: &Refused, effects: &mut Vec<Effect>) {
+    match input {
+        Input::Command { to, .. } => effects.push(Effect::Reply { to, answer: Err(why.clone()) }),
+        Input::Open(open) => effects.push(Effect::TurnAway { session: open.session, why: why.clone() }),
+        // Retention comes round again.
+        _ => {}
+    }
+}

@@ -39,10 +39,7 @@ impl GroupCommit {
         store: Arc<dyn Store>,
         mut done: impl FnMut(Committed) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
-            wake: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new() });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
             let mut batch = Vec::new();
@@ -67,10 +64,7 @@ impl GroupCommit {
                 }
             }
         })?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Hands over a commit; `seq` grows with each call. Never blocks on the disk. How much may wait is bounded by the

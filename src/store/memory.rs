@@ -60,11 +60,7 @@ impl Tables {
             Write::Mailbox { user, row } => {
                 self.mailboxes.insert(user, row);
             }
-            Write::Conversation {
-                user,
-                conversation,
-                row,
-            } => {
+            Write::Conversation { user, conversation, row } => {
                 self.conversations.insert((user, conversation), row);
             }
             Write::Fact { key, fact } => {
@@ -82,18 +78,9 @@ impl Tables {
 
     fn what(&self, user: &UserKey, row: &EntryRow) -> Option<What> {
         match row {
-            EntryRow::Message {
-                id,
-                at,
-                conversation,
-                ordinal,
-                ..
-            } => {
+            EntryRow::Message { id, at, conversation, ordinal, .. } => {
                 let message = self.bodies.get(&(conversation.log(user), *at, *id))?.clone();
-                Some(What::Message {
-                    message,
-                    ordinal: *ordinal,
-                })
+                Some(What::Message { message, ordinal: *ordinal })
             }
             other => other.clone().into_what(),
         }
@@ -125,10 +112,7 @@ impl Store for MemoryStore {
                 .collect(),
             after: tables
                 .entries
-                .range((
-                    Excluded((user.clone(), last)),
-                    Included((user.clone(), Stamp::MAX)),
-                ))
+                .range((Excluded((user.clone(), last)), Included((user.clone(), Stamp::MAX))))
                 .map(|((_, pos), row)| (*pos, row.clone()))
                 .collect(),
         })
@@ -142,15 +126,9 @@ impl Store for MemoryStore {
         max_bytes: usize,
     ) -> Result<EntryPage, StoreError> {
         let tables = self.0.read();
-        let mut page = EntryPage {
-            last: after,
-            ..EntryPage::default()
-        };
+        let mut page = EntryPage { last: after, ..EntryPage::default() };
         let mut bytes = 0;
-        let range = (
-            Excluded((user.clone(), after)),
-            Included((user.clone(), Stamp::MAX)),
-        );
+        let range = (Excluded((user.clone(), after)), Included((user.clone(), Stamp::MAX)));
         for ((_, pos), row) in tables.entries.range(range) {
             if page.entries.len() == limit || bytes > max_bytes {
                 page.more = true;
@@ -184,11 +162,7 @@ impl Store for MemoryStore {
             Page::Before(at) => (Included(key(Stamp::ZERO, 0)), Excluded(key(at, 0))),
             Page::After(at) => (Excluded(key(at, u128::MAX)), Included(key(Stamp::MAX, u128::MAX))),
         };
-        let kept = tables
-            .bodies
-            .range(range)
-            .map(|(_, message)| message)
-            .filter(|message| keep(message));
+        let kept = tables.bodies.range(range).map(|(_, message)| message).filter(|message| keep(message));
         let mut found: Vec<_> = match page {
             Page::Before(_) => kept.rev().take(limit + 1).cloned().collect(),
             Page::After(_) => kept.take(limit + 1).cloned().collect(),
@@ -206,13 +180,7 @@ impl Store for MemoryStore {
     }
 
     fn facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError> {
-        for (key, fact) in self
-            .0
-            .read()
-            .facts
-            .iter()
-            .filter(|(key, _)| Directory::holds(key))
-        {
+        for (key, fact) in self.0.read().facts.iter().filter(|(key, _)| Directory::holds(key)) {
             each(key.clone(), fact.clone());
         }
         Ok(())
@@ -263,11 +231,8 @@ impl Store for MemoryStore {
         let tables = self.0.read();
         let from = resume.map_or(Unbounded, |user| Excluded((user.clone(), Stamp::MAX)));
         let mut found: BTreeMap<UserKey, (Stamp, usize)> = BTreeMap::new();
-        for (user, pos) in tables
-            .entries
-            .range((from, Unbounded))
-            .map(|(key, _)| key)
-            .filter(|(_, pos)| *pos < cutoff)
+        for (user, pos) in
+            tables.entries.range((from, Unbounded)).map(|(key, _)| key).filter(|(_, pos)| *pos < cutoff)
         {
             if found.len() == limit && !found.contains_key(user) {
                 break;
@@ -288,9 +253,7 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<(Log, Stamp)>, StoreError> {
         let tables = self.0.read();
-        let from = resume.map_or(Unbounded, |log| {
-            Excluded((log.clone(), Stamp::MAX, MessageId(u128::MAX)))
-        });
+        let from = resume.map_or(Unbounded, |log| Excluded((log.clone(), Stamp::MAX, MessageId(u128::MAX))));
         let mut found: BTreeMap<Log, (Stamp, usize)> = BTreeMap::new();
         for ((log, at, _), message) in tables.bodies.range((from, Unbounded)) {
             if message.kind != kind || *at >= cutoff {

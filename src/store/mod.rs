@@ -7,10 +7,13 @@
 //! Invariants: a batch is written whole or not at all, and in order; nothing of a batch can be read before
 //! it is durable.
 
+pub mod codec;
 mod commit;
+pub mod embedded;
 pub mod memory;
 
 pub use commit::{Committed, GroupCommit};
+pub use embedded::{Embedded, Options};
 
 use crate::{
     gossip::{Fact, FactKey},

@@ -1,0 +1,285 @@
+//! Commands other than sending.
+
+use super::{
+    Answer, Command, Directive, Effect, Input, KickReason, ReadMark, Refused, Relay, ReplyTo, commits::After,
+    slots::Slot,
+};
+use crate::{
+    gossip::{FactKey, FactValue},
+    model::{Conversation, Entry, EntryRow, Flags, Kind, Message, Stamp, UserKey},
+    store::Write,
+};
+use std::sync::Arc;
+
+/// Entries on a user's blacklist at the most; source: server API facts, section 3.
+const MAX_BLACKLIST: usize = 3_000;
+
+impl Relay {
+    pub(super) fn command(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        user: UserKey,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answer = match command {
+            Command::Send(out) => return self.send(now, to, user, out, effects),
+            Command::Read { conversation, upto, remove } => {
+                return self.read(now, to, user, conversation, upto, remove, effects);
+            }
+            Command::Recall { original, extra } => {
+                return self.recall(now, to, user, original, extra, effects);
+            }
+            Command::Direct(directive) => return self.direct(now, to, &user, directive, effects),
+            Command::Block(other) => self.block(now, &user, other),
+            Command::Unblock(other) => {
+                let key = FactKey::Blacklist(user.clone(), other.clone());
+                if self.directory.blacklisted(&user, &other) {
+                    self.assert_fact(now, key, None);
+                }
+                Ok(())
+            }
+            Command::Blacklist => return reply(to, Answer::Users(self.directory.blacklist(&user)), effects),
+            Command::Blocked => {
+                return reply(to, Answer::Blocked(self.directory.blocked(user.app(), now)), effects);
+            }
+            Command::Online(users) => return reply(to, Answer::Users(self.online(&users)), effects),
+            Command::Watch(users) => {
+                let online = self.online(&users);
+                if let ReplyTo::Session(session, _) = to {
+                    self.watch(session, users);
+                }
+                return reply(to, Answer::Users(online), effects);
+            }
+            command @ (Command::Conversations { .. } | Command::Conversation(_) | Command::Unread) => {
+                return self.look(to, user, command, effects);
+            }
+        };
+        match answer {
+            Ok(()) => self.commits.after(After::Reply { to, answer: Ok(Answer::Done) }),
+            Err(why) => effects.push(Effect::Reply { to, answer: Err(why) }),
+        }
+    }
+
+    /// What is answered from memory.
+    fn look(&mut self, to: ReplyTo, user: UserKey, command: Command, effects: &mut Vec<Effect>) {
+        let again = || Input::Command { to, user: user.clone(), command: command.clone() };
+        let Some(slot) = self.mailbox_for(&user, again, effects) else {
+            return;
+        };
+        let Some(mailbox) = self.slots.get(slot) else {
+            return;
+        };
+        let answer = match command {
+            Command::Conversations { before, limit } => {
+                let (list, more) = mailbox.list(before, limit);
+                Answer::Conversations(list, more)
+            }
+            Command::Conversation(conversation) => Answer::Conversation(mailbox.state(&conversation)),
+            _ => Answer::Unread(mailbox.unread()),
+        };
+        reply(to, answer, effects);
+    }
+
+    fn block(&mut self, now: Stamp, user: &UserKey, other: Arc<str>) -> Result<(), Refused> {
+        user.sibling(&other).map_err(|bad| Refused::Invalid(format!("user {bad}")))?;
+        if self.directory.blacklisted(user, &other) {
+            return Ok(());
+        }
+        if self.directory.blacklist(user).len() >= MAX_BLACKLIST {
+            return Err(Refused::Invalid(format!("a blacklist holds at most {MAX_BLACKLIST} users")));
+        }
+        self.assert_fact(now, FactKey::Blacklist(user.clone(), other), Some(FactValue::Number(now.0)));
+        Ok(())
+    }
+
+    fn direct(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        user: &UserKey,
+        directive: Directive,
+        effects: &mut Vec<Effect>,
+    ) {
+        match directive {
+            Directive::PutUser { name, portrait, create } => {
+                if let Some(name) = name {
+                    self.assert_fact(now, FactKey::Name(user.clone()), Some(FactValue::Text(name)));
+                }
+                if let Some(portrait) = portrait {
+                    self.assert_fact(now, FactKey::Portrait(user.clone()), Some(FactValue::Text(portrait)));
+                }
+                if create {
+                    self.assert_fact(now, FactKey::Created(user.clone()), Some(FactValue::Number(now.0)));
+                }
+            }
+            Directive::Block { until } => {
+                self.assert_fact(now, FactKey::Blocked(user.clone()), Some(FactValue::Number(until.0)));
+                self.cut_off(now, user, until, effects);
+            }
+            Directive::Unblock => {
+                if self.directory.blocked_until(user, now).is_some() {
+                    self.assert_fact(now, FactKey::Blocked(user.clone()), None);
+                }
+            }
+            Directive::ExpireTokens { before } => {
+                self.assert_fact(now, FactKey::TokensBefore(user.clone()), Some(FactValue::Number(before.0)));
+            }
+        }
+        self.commits.after(After::Reply { to, answer: Ok(Answer::Done) });
+    }
+
+    /// Ends all sessions of a user.
+    fn cut_off(&mut self, now: Stamp, user: &UserKey, until: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mailbox) = self.slots.find(user).and_then(|slot| self.slots.get(slot)) else {
+            return;
+        };
+        for session in mailbox.sessions.clone() {
+            effects.push(Effect::Kick { session, why: KickReason::Blocked { until } });
+            self.close(now, session, effects);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
+    fn read(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        user: UserKey,
+        conversation: Conversation,
+        upto: Option<ReadMark>,
+        remove: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let again = || Input::Command {
+            to,
+            user: user.clone(),
+            command: Command::Read { conversation: conversation.clone(), upto, remove },
+        };
+        let Some(slot) = self.mailbox_for(&user, again, effects) else {
+            return;
+        };
+        let Some(mailbox) = self.slots.get(slot) else {
+            return;
+        };
+        let Some(talk) = mailbox.talks.get(&conversation) else {
+            return reply(to, Answer::Read { unread: 0, place: None }, effects);
+        };
+        let all = ReadMark { pos: mailbox.last, ordinal: talk.row.counted, at: talk.row.last_at };
+        let mark = upto.filter(|mark| mark.pos <= all.pos && mark.ordinal <= all.ordinal).unwrap_or(all);
+        let news = mark.ordinal > talk.row.read_ordinal;
+        let hides = remove && talk.row.last > talk.row.removed;
+        if !hides && (mark.pos <= talk.row.read || (!news && upto.is_none())) {
+            let unread = super::mailbox::unread(&talk.row);
+            return reply(to, Answer::Read { unread, place: None }, effects);
+        }
+        // Who sent the messages hears that they were read; nobody is told twice, or of nothing.
+        let mut teller = None;
+        if news
+            && conversation.kind == Kind::Private
+            && *conversation.target != *user.id()
+            && let Ok(peer) = user.sibling(&conversation.target)
+        {
+            let again = || Input::Command {
+                to,
+                user: user.clone(),
+                command: Command::Read { conversation: conversation.clone(), upto, remove },
+            };
+            let Some(peer) = self.mailbox_for(&peer, again, effects) else {
+                return;
+            };
+            teller = Some(peer);
+        }
+        let pos = self.clock.tick(now);
+        let row = EntryRow::Read {
+            conversation: conversation.clone(),
+            upto: mark.pos,
+            ordinal: mark.ordinal,
+            removed: remove,
+        };
+        self.append(now, slot, pos, row.clone());
+        let unread = self
+            .slots
+            .get(slot)
+            .and_then(|mailbox| mailbox.talks.get(&conversation))
+            .map_or(0, |talk| super::mailbox::unread(&talk.row));
+        self.entry_after(slot, pos, row, Some((to, Answer::Read { unread, place: None })));
+        if let Some(peer) = teller {
+            let theirs = Conversation { kind: Kind::Private, target: user.id().into() };
+            let row = EntryRow::Receipt { conversation: theirs, at: mark.at };
+            self.append(now, peer, pos, row.clone());
+            self.entry_after(peer, pos, row, None);
+        }
+    }
+
+    fn recall(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        user: UserKey,
+        original: Arc<Message>,
+        extra: Arc<str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if original.from != user {
+            let why = Refused::Invalid("only the sender can take a message back".into());
+            return effects.push(Effect::Reply { to, answer: Err(why) });
+        }
+        if original.flags.has(Flags::RECALLED) {
+            return reply(to, Answer::Recalled { place: None }, effects);
+        }
+        let Ok(peer) = user.sibling(&original.to) else {
+            let why = Refused::Unsupported { kind: original.kind };
+            return effects.push(Effect::Reply { to, answer: Err(why) });
+        };
+        let again = || Input::Command {
+            to,
+            user: user.clone(),
+            command: Command::Recall { original: original.clone(), extra: extra.clone() },
+        };
+        let copy = !original.flags.has(Flags::NO_SENDER_COPY);
+        let mut mine = None;
+        if copy {
+            mine = self.mailbox_for(&user, again, effects);
+            if mine.is_none() {
+                return;
+            }
+        }
+        let Some(theirs) = self.mailbox_for(&peer, again, effects) else {
+            return;
+        };
+        self.commits.write(Write::Body(Arc::new(original.recalled())));
+        let pos = self.clock.tick(now);
+        let by: Arc<str> = user.id().into();
+        let row = |owner: &UserKey| EntryRow::Recall {
+            conversation: original.conversation(owner),
+            id: original.id,
+            at: original.at,
+            by: by.clone(),
+            extra: extra.clone(),
+        };
+        if mine != Some(theirs) {
+            self.append(now, theirs, pos, row(&peer));
+            self.entry_after(theirs, pos, row(&peer), None);
+        }
+        match mine {
+            Some(slot) => {
+                self.append(now, slot, pos, row(&user));
+                self.entry_after(slot, pos, row(&user), Some((to, Answer::Recalled { place: None })));
+            }
+            None => self.commits.after(After::Reply { to, answer: Ok(Answer::Recalled { place: None }) }),
+        }
+    }
+
+    /// Tells of a row that is not a message, once it is durable.
+    fn entry_after(&mut self, slot: Slot, pos: Stamp, row: EntryRow, answer: Option<(ReplyTo, Answer)>) {
+        if let Some(what) = row.into_what() {
+            self.commits.after(After::Entry { slot, entry: Entry { pos, what }, answer });
+        }
+    }
+}
+
+fn reply(to: ReplyTo, answer: Answer, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Reply { to, answer: Ok(answer) });
+}

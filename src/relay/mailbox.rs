@@ -1,0 +1,379 @@
+//! Mailboxes in memory: what a user's entries add up to.
+//!
+//! Purpose: give every entry of a user one place in one order (P5), and keep what follows from the entries:
+//! conversations, unread counts, own latest sends, devices.
+//! Flow: [`Mailbox::apply`] folds one row in. It is the same for a row that is being written and one
+//! that is read back after a crash, so the state is a function of the log and the checkpoint it began from.
+//! Invariants: rows are applied in order of position; `committed` never runs ahead of the disk.
+//! Pure: time comes in as an argument.
+
+use super::{ConversationState, SessionId, hash::Map};
+use crate::{
+    model::{Conversation, DeviceId, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
+    store::{ConversationRow, DeviceRow, MailboxRow, SentRow, Snapshot},
+};
+use std::collections::VecDeque;
+
+/// Own sends remembered for each user. A client keeps at most 128 unanswered, so this covers several
+/// devices that all lost their answers at once.
+pub(super) const SENT_WINDOW: usize = 512;
+
+/// Devices remembered for each user.
+pub(super) const MAX_DEVICES: usize = 32;
+
+/// A conversation in memory.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    pub row: ConversationRow,
+    /// Position and time of the newest message from the peer that no device has acked yet.
+    pub undelivered: Option<(Stamp, Stamp)>,
+    dirty: bool,
+}
+
+/// One user's mailbox.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    pub user: UserKey,
+    /// Position of the last entry, on disk or on its way there.
+    pub last: Stamp,
+    /// Position of the last entry that is on disk.
+    pub committed: Stamp,
+    /// Retention has removed entries up to here.
+    pub trimmed: Stamp,
+    pub devices: Vec<DeviceRow>,
+    pub talks: Map<Conversation, Talk>,
+    pub sessions: Vec<SessionId>,
+    /// Used since the eviction hand last came by.
+    pub used: bool,
+    sent: VecDeque<SentRow>,
+    sent_index: Map<MessageId, SentRow>,
+    undelivered: Vec<Conversation>,
+    dirty_talks: Vec<Conversation>,
+    dirty: bool,
+}
+
+impl Mailbox {
+    /// Takes up the mailbox of `user` from what the store has.
+    pub fn restore(user: UserKey, snapshot: Snapshot) -> Self {
+        let row = snapshot.mailbox.unwrap_or_default();
+        let mut mailbox = Self {
+            user,
+            last: row.last,
+            committed: row.last,
+            trimmed: row.trimmed,
+            devices: row.devices,
+            talks: super::hash::map(),
+            sessions: Vec::new(),
+            used: true,
+            sent: VecDeque::new(),
+            sent_index: super::hash::map(),
+            undelivered: Vec::new(),
+            dirty_talks: Vec::new(),
+            dirty: false,
+        };
+        row.sent.into_iter().for_each(|sent| mailbox.remember(sent));
+        for (conversation, row) in snapshot.conversations {
+            mailbox.talks.insert(conversation, Talk { row, ..Talk::default() });
+        }
+        for (pos, row) in &snapshot.after {
+            mailbox.apply(*pos, row);
+        }
+        mailbox.committed = mailbox.last;
+        mailbox
+    }
+
+    /// Folds one row in. `pos` is above all before it.
+    pub fn apply(&mut self, pos: Stamp, row: &EntryRow) {
+        debug_assert!(pos > self.last, "{:?}: {pos} after {}", self.user, self.last);
+        self.last = pos;
+        match row {
+            EntryRow::Message { id, at, conversation, mine, flags, ordinal } => {
+                let talk = self.touch(conversation);
+                talk.row.counted = *ordinal;
+                if flags.has(Flags::STORED) {
+                    talk.row.last = pos;
+                    talk.row.last_at = *at;
+                    talk.row.last_id = id.0;
+                }
+                if *mine {
+                    self.remember(SentRow { id: *id, at: *at, pos });
+                } else {
+                    let waits = talk.undelivered.replace((pos, *at)).is_some();
+                    if !waits {
+                        self.undelivered.push(conversation.clone());
+                    }
+                }
+            }
+            EntryRow::Read { conversation, upto, ordinal, removed } => {
+                let talk = self.touch(conversation);
+                talk.row.read = talk.row.read.max(*upto);
+                talk.row.read_ordinal = talk.row.read_ordinal.max(*ordinal);
+                if *removed {
+                    talk.row.removed = talk.row.last;
+                }
+            }
+            EntryRow::Receipt { conversation, at } => {
+                let talk = self.touch(conversation);
+                talk.row.peer_read = talk.row.peer_read.max(*at);
+            }
+            EntryRow::Recall { .. } => {}
+        }
+    }
+
+    /// The conversation's state, made if it is not there, and marked to be written.
+    fn touch(&mut self, conversation: &Conversation) -> &mut Talk {
+        if !self.talks.contains_key(conversation) {
+            self.talks.insert(conversation.clone(), Talk::default());
+        }
+        let Some(talk) = self.talks.get_mut(conversation) else { unreachable!("just inserted") };
+        if !talk.dirty {
+            talk.dirty = true;
+            self.dirty_talks.push(conversation.clone());
+        }
+        talk
+    }
+
+    fn remember(&mut self, sent: SentRow) {
+        if self.sent.len() == SENT_WINDOW
+            && let Some(oldest) = self.sent.pop_front()
+        {
+            self.sent_index.remove(&oldest.id);
+        }
+        self.sent.push_back(sent);
+        self.sent_index.insert(sent.id, sent);
+    }
+
+    /// The user's own send of this id, if it is among the latest [`SENT_WINDOW`].
+    pub fn sent(&self, id: MessageId) -> Option<SentRow> {
+        self.sent_index.get(&id).copied()
+    }
+
+    /// `conversation` in the copy that the mailbox already has, so that its target is kept in memory once.
+    pub fn intern(&self, conversation: Conversation) -> Conversation {
+        self.talks.get_key_value(&conversation).map_or(conversation, |(known, _)| known.clone())
+    }
+
+    /// The ordinal that the next message of this conversation gets.
+    pub fn next_ordinal(&self, conversation: &Conversation, counts: bool) -> u32 {
+        let counted = self.talks.get(conversation).map_or(0, |talk| talk.row.counted);
+        if counts { counted.saturating_add(1) } else { counted }
+    }
+
+    /// The device's row, made at `cursor` if it is not there. The longest gone gives way when there are too many.
+    pub fn device(&mut self, device: &DeviceId, cursor: Stamp, now: Stamp) -> &mut DeviceRow {
+        let at = self.devices.iter().position(|row| row.device == *device).unwrap_or_else(|| {
+            if self.devices.len() >= MAX_DEVICES
+                && let Some(oldest) = (0..self.devices.len()).min_by_key(|&i| self.devices[i].seen)
+            {
+                self.devices.swap_remove(oldest);
+            }
+            self.devices.push(DeviceRow { device: device.clone(), cursor, seen: now });
+            self.devices.len() - 1
+        });
+        &mut self.devices[at]
+    }
+
+    /// How far the device that has got furthest has got.
+    pub fn furthest(&self) -> Stamp {
+        self.devices.iter().map(|row| row.cursor).max().unwrap_or_default()
+    }
+
+    /// Moves a device's cursor to `pos`. Gives the peers whose messages have now reached a device for the first
+    /// time: conversation, and up to which message time.
+    pub fn acked(&mut self, device: &DeviceId, pos: Stamp, now: Stamp) -> Vec<(Conversation, Stamp)> {
+        let row = self.device(device, pos, now);
+        row.seen = now;
+        row.cursor = row.cursor.max(pos);
+        let talks = &mut self.talks;
+        let mut reached = Vec::new();
+        self.undelivered.retain(|conversation| {
+            let Some(talk) = talks.get_mut(conversation) else {
+                return false;
+            };
+            match talk.undelivered {
+                Some((newest, at)) if newest <= pos => {
+                    talk.undelivered = None;
+                    if conversation.kind == Kind::Private {
+                        reached.push((conversation.clone(), at));
+                    }
+                    false
+                }
+                Some(_) => true,
+                None => false,
+            }
+        });
+        reached
+    }
+
+    /// The conversation as its user has it.
+    pub fn state(&self, conversation: &Conversation) -> Option<ConversationState> {
+        self.talks.get(conversation).map(|talk| state(conversation, &talk.row))
+    }
+
+    /// Conversations on the list whose newest message stands before `before`, newest first, and whether there are more.
+    pub fn list(&self, before: Stamp, limit: usize) -> (Vec<ConversationState>, bool) {
+        let mut found: Vec<_> = self
+            .talks
+            .iter()
+            .filter(|(_, talk)| talk.row.last > talk.row.removed && talk.row.last < before)
+            .map(|(conversation, talk)| state(conversation, &talk.row))
+            .collect();
+        found.sort_unstable_by(|a, b| b.last.cmp(&a.last));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        (found, more)
+    }
+
+    /// Sum of all unread counts.
+    pub fn unread(&self) -> u64 {
+        self.talks.values().map(|talk| u64::from(unread(&talk.row))).sum()
+    }
+
+    /// Whether a checkpoint would write anything.
+    pub const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The mailbox's checkpoint, and those of the conversations that changed since the last.
+    pub fn checkpoint(&mut self) -> (MailboxRow, Vec<(Conversation, ConversationRow)>) {
+        self.dirty = false;
+        let rows = std::mem::take(&mut self.dirty_talks)
+            .into_iter()
+            .filter_map(|conversation| {
+                let talk = self.talks.get_mut(&conversation)?;
+                talk.dirty = false;
+                Some((conversation, talk.row.clone()))
+            })
+            .collect();
+        let row = MailboxRow {
+            last: self.last,
+            trimmed: self.trimmed,
+            devices: self.devices.clone(),
+            sent: self.sent.iter().copied().collect(),
+        };
+        (row, rows)
+    }
+
+    /// Marks the checkpoint as in need of writing.
+    pub const fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+}
+
+/// Unread messages of a conversation: the difference of two ordinals, so it cannot drift.
+pub(super) const fn unread(row: &ConversationRow) -> u32 {
+    row.counted.saturating_sub(row.read_ordinal)
+}
+
+fn state(conversation: &Conversation, row: &ConversationRow) -> ConversationState {
+    ConversationState {
+        conversation: conversation.clone(),
+        last: row.last,
+        last_at: row.last_at,
+        last_id: MessageId(row.last_id),
+        unread: unread(row),
+        read: row.read,
+        peer_read: row.peer_read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn with(target: &str) -> Conversation {
+        Conversation::new(Kind::Private, target).unwrap()
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<EntryRow>> {
+        let row = (0_u8..4, 0_u8..3, any::<bool>(), 0_u64..40, any::<bool>());
+        proptest::collection::vec(row, 0..60).prop_map(|all| {
+            let mut counted = [0_u32; 3];
+            let mut rows = Vec::new();
+            for (i, (sort, peer, flag, back, removed)) in all.into_iter().enumerate() {
+                let conversation = with(["bo", "cy", "di"][peer as usize]);
+                let pos = i as u64 + 1;
+                let counted = &mut counted[peer as usize];
+                rows.push(match sort {
+                    0 | 1 => {
+                        let mine = sort == 0;
+                        *counted += u32::from(!mine && flag);
+                        EntryRow::Message {
+                            id: MessageId(u128::from(pos)),
+                            at: Stamp(pos),
+                            conversation,
+                            mine,
+                            flags: Flags::STORED.with(Flags::COUNTED, flag),
+                            ordinal: *counted,
+                        }
+                    }
+                    2 => EntryRow::Read {
+                        conversation,
+                        upto: Stamp(pos.saturating_sub(back)),
+                        ordinal: counted.saturating_sub(back as u32),
+                        removed,
+                    },
+                    _ => EntryRow::Receipt { conversation, at: Stamp(pos.saturating_sub(back)) },
+                });
+            }
+            rows
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_and_the_rows_after_it_add_up_to_the_whole_log(rows in rows(), cut in 0_usize..60) {
+            let user = UserKey::new("app", "ann").unwrap();
+            let cut = cut.min(rows.len());
+            let numbered: Vec<_> = rows.into_iter().enumerate().map(|(i, row)| (Stamp(i as u64 + 1), row)).collect();
+            let mut whole = Mailbox::restore(user.clone(), Snapshot::default());
+            for (pos, row) in &numbered { whole.apply(*pos, row); }
+
+            let mut first = Mailbox::restore(user.clone(), Snapshot::default());
+            for (pos, row) in &numbered[..cut] { first.apply(*pos, row); }
+            let (mailbox, conversations) = first.checkpoint();
+            let mut again = Mailbox::restore(
+                user,
+                Snapshot { mailbox: Some(mailbox), conversations, after: numbered[cut..].to_vec() },
+            );
+            prop_assert_eq!(again.list(Stamp::MAX, 100), whole.list(Stamp::MAX, 100));
+            prop_assert_eq!(again.unread(), whole.unread());
+            prop_assert_eq!(again.last, whole.last);
+            prop_assert_eq!(again.checkpoint().0.sent, whole.checkpoint().0.sent);
+        }
+    }
+
+    #[test]
+    fn unread_counts_what_others_sent_after_the_watermark() {
+        let mut mailbox = Mailbox::restore(UserKey::new("app", "ann").unwrap(), Snapshot::default());
+        for n in 1..=5_u32 {
+            let ordinal = mailbox.next_ordinal(&with("bo"), n != 3);
+            let flags = Flags::STORED.with(Flags::COUNTED, n != 3);
+            let id = MessageId(u128::from(n));
+            let at = Stamp(u64::from(n));
+            mailbox.apply(
+                at,
+                &EntryRow::Message { id, at, conversation: with("bo"), mine: false, flags, ordinal },
+            );
+        }
+        assert_eq!(mailbox.unread(), 4);
+        mailbox.apply(
+            Stamp(9),
+            &EntryRow::Read { conversation: with("bo"), upto: Stamp(4), ordinal: 3, removed: false },
+        );
+        assert_eq!(mailbox.unread(), 1);
+        assert_eq!(mailbox.acked(&"phone".into(), Stamp(4), Stamp(10)), []);
+        assert_eq!(mailbox.acked(&"phone".into(), Stamp(5), Stamp(10)), [(with("bo"), Stamp(5))]);
+    }
+
+    #[test]
+    fn the_longest_gone_device_is_forgotten_first() {
+        let mut mailbox = Mailbox::restore(UserKey::new("app", "ann").unwrap(), Snapshot::default());
+        for n in 0..=MAX_DEVICES as u64 {
+            mailbox.device(&format!("d{n}").into(), Stamp(n), Stamp(100 + n));
+        }
+        assert_eq!(mailbox.devices.len(), MAX_DEVICES);
+        assert!(mailbox.devices.iter().all(|row| &*row.device != "d0"));
+    }
+}

@@ -1,0 +1,138 @@
+//! A model client: what the SDK's session does, and what it must never see.
+
+use crate::{
+    model::{Entry, MessageId, Stamp, UserKey, What},
+    relay::Outgoing,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+/// What the node tells a client; in order, until the line is cut.
+#[derive(Clone, Debug)]
+pub enum Down {
+    Welcome {
+        start: Stamp,
+    },
+    Entry {
+        prev: Stamp,
+        entry: Entry,
+    },
+    Live,
+    Sent {
+        cid: Arc<str>,
+        id: MessageId,
+        place: Option<(Stamp, Option<Stamp>)>,
+    },
+    /// The answer to a read or recall: its place takes part in the chain.
+    Placed {
+        pos: Stamp,
+        prev: Option<Stamp>,
+    },
+    Refused,
+}
+
+pub struct Client {
+    pub user: UserKey,
+    pub device: Arc<str>,
+    /// Keeps its own cursor over reconnects; a thin client leaves that to the node.
+    pub thin: bool,
+    /// Last position handled.
+    pub last: Stamp,
+    /// Sends without an answer, oldest first.
+    pub unsent: VecDeque<Outgoing>,
+    /// Every send that was answered.
+    pub acked: BTreeMap<MessageId, Arc<str>>,
+    /// Messages handed to the app, in order.
+    pub seen: Vec<MessageId>,
+    known: BTreeSet<MessageId>,
+    /// Where the very first stream began: what lies before it is not owed.
+    pub began: Option<Stamp>,
+    pub live: bool,
+}
+
+/// What the client does about a frame.
+pub enum Next {
+    Nothing,
+    /// A gap: it has to connect again.
+    Reconnect,
+}
+
+impl Client {
+    pub fn new(user: UserKey, device: &str, thin: bool) -> Self {
+        Self {
+            user,
+            device: device.into(),
+            thin,
+            last: Stamp::ZERO,
+            unsent: VecDeque::new(),
+            acked: BTreeMap::new(),
+            seen: Vec::new(),
+            known: BTreeSet::new(),
+            began: None,
+            live: false,
+        }
+    }
+
+    /// The cursor for a hello.
+    pub fn cursor(&self) -> Option<Stamp> {
+        (!self.thin && self.began.is_some()).then_some(self.last)
+    }
+
+    pub fn take(&mut self, down: Down) -> Next {
+        match down {
+            Down::Welcome { start } => {
+                if self.cursor().is_some() {
+                    assert_eq!(start, self.last, "{:?}: the stream must go on from the cursor", self.user);
+                }
+                self.began.get_or_insert(start);
+                self.last = start;
+                self.live = false;
+            }
+            Down::Live => self.live = true,
+            Down::Entry { prev, entry } => {
+                assert!(entry.pos > prev, "positions must grow: {} after {prev}", entry.pos);
+                if prev != self.last {
+                    return Next::Reconnect;
+                }
+                self.last = entry.pos;
+                if let What::Message { message, .. } = &entry.what {
+                    if message.from == self.user {
+                        self.settle(message.cid.clone(), message.id);
+                    }
+                    self.show(message.id);
+                }
+            }
+            Down::Sent { cid, id, place } => {
+                self.settle(cid, id);
+                if let Some((pos, Some(prev))) = place
+                    && prev == self.last
+                {
+                    self.last = pos;
+                    self.show(id);
+                }
+            }
+            Down::Placed { pos, prev } => {
+                if prev == Some(self.last) {
+                    self.last = pos;
+                }
+            }
+            Down::Refused => {}
+        }
+        Next::Nothing
+    }
+
+    fn settle(&mut self, cid: Arc<str>, id: MessageId) {
+        self.unsent.retain(|out| out.cid != cid);
+        self.acked.insert(id, cid);
+    }
+
+    fn show(&mut self, id: MessageId) {
+        if self.known.insert(id) {
+            self.seen.push(id);
+        } else {
+            assert!(self.thin, "{:?}/{}: {id} came twice", self.user, self.device);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Who watches whom come and go.
+
+use super::{
+    Effect, Relay, SessionId,
+    hash::{Map, map},
+};
+use crate::model::UserKey;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Watchers(Map<UserKey, Vec<SessionId>>);
+
+impl Watchers {
+    pub fn new() -> Self {
+        Self(map())
+    }
+
+    pub fn tell(&self, user: &UserKey, online: bool, effects: &mut Vec<Effect>) {
+        for &session in self.0.get(user).into_iter().flatten() {
+            effects.push(Effect::Presence { session, user: user.clone(), online });
+        }
+    }
+
+    pub fn forget(&mut self, session: SessionId, watched: &[UserKey]) {
+        for user in watched {
+            if let Some(sessions) = self.0.get_mut(user) {
+                sessions.retain(|id| *id != session);
+                if sessions.is_empty() {
+                    self.0.remove(user);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, session: SessionId, user: &UserKey) {
+        self.0.entry(user.clone()).or_default().push(session);
+    }
+}
+
+impl Relay {
+    /// Whether `user` has a session here.
+    pub(super) fn is_online(&self, user: &UserKey) -> bool {
+        self.slots
+            .find(user)
+            .and_then(|slot| self.slots.get(slot))
+            .is_some_and(|mailbox| !mailbox.sessions.is_empty())
+    }
+
+    pub(super) fn online(&self, users: &[UserKey]) -> Vec<Arc<str>> {
+        users.iter().filter(|user| self.is_online(user)).map(|user| user.id().into()).collect()
+    }
+
+    /// Makes `users` the watch list of the session.
+    pub(super) fn watch(&mut self, session: SessionId, mut users: Vec<UserKey>) {
+        users.sort_unstable();
+        users.dedup();
+        let Some(state) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let before = std::mem::replace(&mut state.watching, users.clone());
+        self.watchers.forget(session, &before);
+        users.iter().for_each(|user| self.watchers.add(session, user));
+    }
+}

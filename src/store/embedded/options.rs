@@ -1,0 +1,51 @@
+//! What of the engine is set otherwise than it comes, and why.
+
+use fjall::{
+    Database, DatabaseBuilder, KeyspaceCreateOptions,
+    compaction::Leveled,
+    config::{BlockSizePolicy, CompressionPolicy},
+};
+use std::{path::Path, sync::Arc};
+
+/// How much memory and disk the store may use beside the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Memory for blocks read from tables, in bytes. Default 64 MiB.
+    pub cache: u64,
+    /// Largest size of all journals together, in bytes; at least 64 MiB. What they hold is read at every start, at
+    /// about 100 MB/s, so it bounds the time that a start takes. Default 256 MiB.
+    pub journals: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache: 64 << 20,
+            journals: 256 << 20,
+        }
+    }
+}
+
+impl Options {
+    pub(super) fn builder(&self, path: &Path) -> DatabaseBuilder<Database> {
+        Database::builder(path)
+            // One thread flushes and merges. More would only bounce merge tasks between them (the engine keeps its
+            // first thread for flushes and has it hand every merge back to the queue, over and over).
+            .worker_threads(1)
+            .cache_size(self.cache)
+            .max_journaling_size(self.journals.max(64 << 20))
+            // The commit says itself when to sync; without this each batch would be flushed twice.
+            .manual_journal_persist(true)
+    }
+}
+
+/// How a keyspace is made. It keeps what it was made with for good: the engine reads these back from its own tables.
+pub(super) fn keyspace(name: &str) -> KeyspaceCreateOptions {
+    let large = matches!(name, "bodies" | "entries");
+    KeyspaceCreateOptions::default()
+        .data_block_compression_policy(CompressionPolicy::disabled())
+        .index_block_compression_policy(CompressionPolicy::disabled())
+        .data_block_size_policy(BlockSizePolicy::all(if large { 8 << 10 } else { 4 << 10 }))
+        .max_memtable_size(if large { 64 << 20 } else { 8 << 20 })
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(64 << 20)))
+}

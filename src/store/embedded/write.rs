@@ -1,0 +1,199 @@
+//! Commits.
+
+use super::{
+    super::{StoreError, Write, codec},
+    Embedded,
+    codec::BatchMark,
+};
+use crate::model::{Log, Stamp, UserKey};
+use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice};
+
+/// What a commit needs and changes: one commit at a time.
+pub(super) struct Writer {
+    mark: BatchMark,
+    /// After an error nobody knows what the journal holds, so nothing more is written.
+    failed: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(mark: BatchMark) -> Self {
+        Self {
+            mark,
+            failed: false,
+            key: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+
+    /// The last committed batch.
+    pub(super) fn mark(&self) -> BatchMark {
+        self.mark
+    }
+}
+
+/// Stamp that a write brings.
+fn stamp(write: &Write) -> Stamp {
+    match write {
+        Write::Body(message) => message.at,
+        Write::Entry { pos, .. } => *pos,
+        Write::Fact { fact, .. } => fact.stamp,
+        _ => Stamp::ZERO,
+    }
+}
+
+impl Embedded {
+    pub(super) fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.writer.lock();
+        let writer = &mut *writer;
+        if writer.failed {
+            return Err(StoreError::Engine(
+                "an earlier commit failed; restart the node to write again".into(),
+            ));
+        }
+        let highest = writes.iter().map(stamp).max().unwrap_or_default();
+        let mark = BatchMark {
+            number: writer.mark.number + 1,
+            last: writer.mark.last.max(highest),
+        };
+        let batch = self.batch(writes, mark, &mut writer.key, &mut writer.value)?;
+        let done = batch.durability(Some(PersistMode::SyncData)).commit();
+        writer.failed = done.is_err();
+        done.map_err(|error| self.engine(error))?;
+        writer.mark = mark;
+        Ok(())
+    }
+
+    /// The writes as one batch of the engine. Of two rows for one key the later stands, as the engine replaces rows
+    /// of one batch in order.
+    fn batch(
+        &self,
+        writes: &[Write],
+        mark: BatchMark,
+        key: &mut Vec<u8>,
+        value: &mut Vec<u8>,
+    ) -> Result<OwnedWriteBatch, StoreError> {
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), writes.len() + 1);
+        batch.insert(
+            &self.meta,
+            codec::BATCH_KEY,
+            Slice::from(codec::batch_value(mark)),
+        );
+        for (i, write) in writes.iter().enumerate() {
+            let mut encoded = Ok(());
+            let keyspace = match write {
+                Write::Body(message) => {
+                    codec::message_key(key, message);
+                    codec::body_value(value, message);
+                    &self.bodies
+                }
+                Write::Entry { user, pos, row } => {
+                    codec::entry_key(key, user, *pos);
+                    codec::entry_value(value, row);
+                    &self.entries
+                }
+                Write::Mailbox { user, row } => {
+                    codec::user_key(key, user);
+                    encoded = codec::mailbox_value(value, row);
+                    &self.mailboxes
+                }
+                Write::Conversation {
+                    user,
+                    conversation,
+                    row,
+                } => {
+                    codec::conversation_key(key, user, conversation);
+                    encoded = codec::conversation_value(value, row);
+                    &self.conversations
+                }
+                Write::Fact { key: about, fact } => {
+                    codec::fact_key(key, about);
+                    encoded = codec::fact_value(value, fact);
+                    &self.facts
+                }
+                Write::TrimMailbox { user, upto } => {
+                    self.trim_mailbox(&mut batch, user, *upto, &writes[..i], key)?;
+                    continue;
+                }
+                Write::TrimLog { log, upto } => {
+                    self.trim_log(&mut batch, log, *upto, &writes[..i], key)?;
+                    continue;
+                }
+            };
+            encoded.map_err(|broken| StoreError::Engine(broken.to_string()))?;
+            if key.len() > codec::MAX_KEY {
+                return Err(StoreError::Engine(format!(
+                    "a key of {} bytes is too long",
+                    key.len()
+                )));
+            }
+            batch.insert(keyspace, Slice::from(&key[..]), Slice::from(&value[..]));
+        }
+        Ok(batch)
+    }
+
+    fn trim_mailbox(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        user: &UserKey,
+        upto: Stamp,
+        earlier: &[Write],
+        key: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        codec::entry_key(key, user, Stamp::ZERO);
+        let from = key.clone();
+        codec::entry_key(key, user, upto);
+        self.remove_range(batch, &self.entries, &from, key)?;
+        for write in earlier {
+            if let Write::Entry { user: of, pos, .. } = write
+                && of == user
+                && *pos <= upto
+            {
+                codec::entry_key(key, user, *pos);
+                batch.remove(&self.entries, Slice::from(&key[..]));
+            }
+        }
+        Ok(())
+    }
+
+    fn trim_log(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        log: &Log,
+        upto: Stamp,
+        earlier: &[Write],
+        key: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        use crate::model::MessageId;
+        codec::body_key(key, log.as_bytes(), upto, MessageId(u128::MAX));
+        self.remove_range(batch, &self.bodies, log.as_bytes(), key)?;
+        for write in earlier {
+            if let Write::Body(message) = write
+                && message.at <= upto
+                && message.log() == *log
+            {
+                codec::message_key(key, message);
+                batch.remove(&self.bodies, Slice::from(&key[..]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all rows from `from` to `to`, both included.
+    fn remove_range(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        keyspace: &Keyspace,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<(), StoreError> {
+        for row in self.db.snapshot().range(keyspace, from..=to) {
+            batch.remove(keyspace, row.key().map_err(|error| self.engine(error))?);
+        }
+        Ok(())
+    }
+}
