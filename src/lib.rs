@@ -8,15 +8,19 @@
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
 
+pub mod admin;
 pub mod api;
 pub mod apps;
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod gossip;
 pub mod hub;
+pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod node;
 pub mod relay;
 pub mod store;
 pub mod token;

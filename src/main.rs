@@ -1,1 +1,5 @@
-fn main() {}
+//! The `hongyan` program.
+
+fn main() -> std::process::ExitCode {
+    hongyan::cli::main()
+}

@@ -21,7 +21,7 @@ pub mod time;
 mod users;
 
 use crate::{
-    apps::{App, Apps},
+    apps::{App, SharedApps},
     config::{ApiConfig, TokenConfig},
     hub::Hub,
     model::Stamp,
@@ -97,7 +97,7 @@ pub struct ApiState {
     /// The way to the relay and the store.
     pub hub: Hub,
     /// The apps that may call.
-    pub apps: Arc<Apps>,
+    pub apps: SharedApps,
     /// Settings.
     pub options: Options,
 }
@@ -152,19 +152,20 @@ impl Api {
 
 /// Who may come in.
 struct Door {
-    apps: Arc<Apps>,
+    apps: SharedApps,
     rates: Option<Rates>,
     options: Arc<Options>,
 }
 
 impl Door {
-    fn admit(&self, headers: &HeaderMap, now: Stamp) -> Result<&App, ApiError> {
-        let app = auth::admit(headers, &self.apps, now, self.options.timestamp_skew)?;
+    fn admit(&self, headers: &HeaderMap, now: Stamp) -> Result<App, ApiError> {
+        let apps = self.apps.now();
+        let app = auth::admit(headers, &apps, now, self.options.timestamp_skew)?;
         match &self.rates {
             Some(rates) if !rates.allow(&app.key, now) => {
                 Err(ApiError::new(Code::TooOften, "the app calls too often."))
             }
-            _ => Ok(app),
+            _ => Ok(app.clone()),
         }
     }
 }

@@ -66,14 +66,18 @@ pub(super) fn problems<'a>(apps: impl IntoIterator<Item = (&'a App, Origin)>) ->
     let mut problems = Vec::new();
     let mut seen: BTreeMap<&str, Origin> = BTreeMap::new();
     for (number, (app, origin)) in apps.into_iter().enumerate() {
+        // In a file the line says which one, elsewhere the number.
+        let named = |field: &str| match origin {
+            Origin::File { .. } => format!("apps.{field}"),
+            _ => format!("apps[{number}].{field}"),
+        };
         for (field, why) in app.problems() {
             let value = match field {
                 "key" => Some(toml::Value::String(app.key.clone())),
                 "name" => Some(toml::Value::String(app.name.clone())),
                 _ => None,
             };
-            let key = format!("apps[{number}].{field}");
-            problems.push(Problem::of(key, value.as_ref(), why).placed(origin.clone()));
+            problems.push(Problem::of(named(field), value.as_ref(), why).placed(origin.clone()));
         }
         if let Some(first) = seen.insert(&app.key, origin.clone()).filter(|_| !app.key.is_empty()) {
             let value = toml::Value::String(app.key.clone());
@@ -81,7 +85,7 @@ pub(super) fn problems<'a>(apps: impl IntoIterator<Item = (&'a App, Origin)>) ->
                 Origin::File { .. } => format!("there is another app with this key at {first}"),
                 _ => "there is another app with this key".into(),
             };
-            problems.push(Problem::of(format!("apps[{number}].key"), Some(&value), why).placed(origin));
+            problems.push(Problem::of(named("key"), Some(&value), why).placed(origin));
         }
     }
     problems

@@ -5,9 +5,9 @@
 //! sources over earlier ones, and become a [`Config`], whose values are then judged together.
 
 use super::{
-    App, Config, Origin, Problem, Problems, apps,
+    Config, Origin, Problem, Problems, apps,
     keys::{KEYS, Key, nearest},
-    source,
+    source::{self, Leaf},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,22 +45,6 @@ pub struct Loaded {
     pub config: Config,
     /// Where each key stands that is not left at its default.
     pub origins: BTreeMap<String, Origin>,
-}
-
-/// A value with its place.
-pub(super) struct Leaf {
-    pub(super) key: String,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
-}
-
-/// What one source gave.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) leaves: Vec<Leaf>,
-    /// The source's apps, each with its place; `None` when it has no word on apps.
-    pub(super) apps: Option<Vec<(App, Origin)>>,
-    pub(super) problems: Vec<Problem>,
 }
 
 /// Reads and judges a configuration.
@@ -181,4 +165,138 @@ pub fn changed(config: &Config) -> Vec<(&'static str, String)> {
     let differs = |key: &&Key| values.get(key.name) != defaults.get(key.name);
     let shown = |key: &Key| values.get(key.name).map(|value| (key.name, value.to_string()));
     KEYS.iter().filter(differs).filter_map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DevLogin;
+    use std::path::Path;
+
+    fn sources(
+        file: Option<&str>,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> (tempfile::TempDir, Sources) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file.map(|text| {
+            let path = folder.path().join("hongyan.toml");
+            std::fs::write(&path, text).unwrap();
+            path
+        });
+        let setting = |&(key, value): &(&str, &str)| Setting {
+            flag: format!("--set {key}"),
+            key: key.into(),
+            value: value.into(),
+        };
+        let sources = Sources {
+            file: path,
+            environment: environment.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
+            flags: flags.iter().map(setting).collect(),
+        };
+        (folder, sources)
+    }
+
+    #[test]
+    fn nothing_given_is_local_mode_with_the_defaults() {
+        let loaded = load(&Sources::default()).unwrap();
+        let local = Config { local: true, ..Config::default() };
+        assert_eq!(loaded.config, local);
+        assert!(local.dev_login_on());
+        assert!(!Config { listen: "0.0.0.0:1".parse().unwrap(), ..local }.dev_login_on());
+        assert!(!Config::default().dev_login_on());
+    }
+
+    #[test]
+    fn flags_beat_variables_and_variables_beat_the_file() {
+        let file = "region = \"file\"\nnode = \"file\"\n[limits]\nqueue = 100\nwindow = 8\ncontent = 2_000\n";
+        let (_folder, given) = sources(
+            Some(file),
+            &[
+                ("HONGYAN_NODE", "variable"),
+                ("HONGYAN_LIMITS_QUEUE", "200"),
+                ("HONGYAN_REGION", ""),
+                ("HOME", "/"),
+            ],
+            &[("limits.queue", "300"), ("sessions.ping", "0.5e1"), ("dev_login", "false")],
+        );
+        let Loaded { config, origins } = load(&given).unwrap();
+        assert_eq!((config.region.as_str(), config.node.as_str()), ("file", "variable"));
+        assert_eq!((config.limits.queue, config.limits.window, config.limits.content), (300, 8, 2_000));
+        assert_eq!(config.sessions.ping.as_secs(), 5);
+        assert_eq!(config.dev_login, DevLogin::Off);
+        assert!(!config.local);
+        assert_eq!(origins["limits.queue"], Origin::Flag("--set limits.queue".into()));
+        assert_eq!(origins["node"], Origin::Variable("HONGYAN_NODE".into()));
+        assert!(matches!(&origins["limits.window"], Origin::File { line: 5, .. }));
+        assert!(!origins.contains_key("listen"));
+    }
+
+    #[test]
+    fn every_problem_of_every_source_is_told_with_its_place() {
+        let file = "lisen = 5\nlimits = 3\n[limit]\nx = 1\n[tls]\nkey = 5\n[sessions]\nping = \"often\"\n\
+                    [[apps]]\nkey = \"a\"\nsekret = \"s3cr3t-example\"\n[[apps]]\nkey = \"b\"\nsecret = \"geheim\"\n";
+        let (_folder, given) = sources(
+            Some(file),
+            &[("HONGYAN_LIMITS_CONTNT", "5"), ("HONGYAN_DEV_LOGIN", "maybe")],
+            &[("limits.content", "1"), ("nonsense", "1")],
+        );
+        let found = load(&given).unwrap_err();
+        let text = found.to_string().replace(given.file.as_deref().and_then(Path::to_str).unwrap(), "FILE");
+        for line in [
+            "lisen (FILE:1): no such key; did you mean listen?",
+            "limits (FILE:2): is a table: write [limits] and its keys below",
+            "limit.x (FILE:4): no such key",
+            "tls.key = 5 (FILE:6): must be a path, or nothing",
+            "sessions.ping = \"often\" (FILE:8): must be 1 to 3600 seconds",
+            "apps.sekret (FILE:11): no such key; did you mean apps.secret?",
+            "apps.secret (FILE:12): must be 8 to 128 printable ASCII characters without blanks (not shown here)",
+            "HONGYAN_LIMITS_CONTNT: no such variable; did you mean HONGYAN_LIMITS_CONTENT?",
+            "dev_login = \"maybe\" (HONGYAN_DEV_LOGIN): must be true, false or auto",
+            "limits.content = 1 (--set limits.content): must be 1024 to 1048576 bytes",
+            "nonsense (--set nonsense): no such key",
+        ] {
+            assert!(text.lines().any(|l| l.trim() == line), "no line {line:?} in\n{text}");
+        }
+        assert!(text.starts_with("11 problems"), "{text}");
+        assert!(!text.contains("geheim"));
+    }
+
+    #[test]
+    fn a_clash_is_told_where_it_was_made_and_not_about_a_bad_value() {
+        let (_folder, given) = sources(None, &[("HONGYAN_LISTEN", "0.0.0.0:80")], &[("dev_login", "true")]);
+        let text = load(&given).unwrap_err().to_string();
+        assert!(text.contains("dev_login = true (--set dev_login): would let anybody"), "{text}");
+        let (_folder, given) = sources(None, &[], &[("limits.frame", "x"), ("limits.content", "500000")]);
+        assert_eq!(load(&given).unwrap_err().0.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_with_its_line() {
+        let (_folder, given) =
+            sources(Some("listen = \"127.0.0.1:1\"\nnode = \n[limits]\nqueue = = 3\n"), &[], &[]);
+        let text = load(&given).unwrap_err().to_string();
+        assert!(text.contains("hongyan.toml:2: ") && text.contains("hongyan.toml:4: "), "{text}");
+        let missing = Sources { file: Some("no/such.toml".into()), ..Sources::default() };
+        assert!(load(&missing).unwrap_err().to_string().contains("no/such.toml: cannot be read"));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_not_ours_and_apps_come_as_a_list() {
+        let (_folder, given) = sources(
+            None,
+            &[
+                ("HONGYAN_SERVICE_HOST", "10.0.0.1"),
+                ("HONGYAN_PORT", "tcp://10.0.0.1:80"),
+                ("HONGYAN_EAST_PORT_80_TCP_ADDR", "10.0.0.1"),
+                ("HONGYAN_LOG", "debug"),
+                ("HONGYAN_APPS", "a:s3cr3t-a, b:s3cr3t:b"),
+            ],
+            &[],
+        );
+        let config = load(&given).unwrap().config;
+        let apps: Vec<_> = config.apps.iter().map(|app| (app.key.as_str(), app.secret.as_str())).collect();
+        assert_eq!(apps, [("a", "s3cr3t-a"), ("b", "s3cr3t:b")]);
+        assert_eq!((config.log.filter.as_str(), config.local), ("debug", false));
+    }
 }

@@ -8,6 +8,7 @@
 //! `docs/configuration.md` is the table of all keys for operators.
 
 mod apps;
+pub mod apps_file;
 mod check;
 pub mod form;
 pub mod keys;
@@ -50,7 +51,7 @@ pub struct Config {
     /// Origins of pages that may connect: `*` for all, or `https://chat.example.com`. A token is needed from
     /// everywhere and no cookies are used, so `*` gives nothing away.
     pub origins: Vec<String>,
-    /// Apps given by the configuration; those of `apps.toml` are not among them.
+    /// Apps given by the configuration; those of `apps.toml` are not among them, see [`Config::all_apps`].
     pub apps: Vec<App>,
     /// HTTPS.
     pub tls: TlsConfig,
@@ -107,6 +108,14 @@ impl Config {
             DevLogin::Off => false,
             DevLogin::Auto => self.local && self.listen.ip().is_loopback(),
         }
+    }
+
+    /// The apps of the configuration and those of the data folder's `apps.toml`.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read or is wrong.
+    pub fn all_apps(&self) -> Result<Vec<App>, apps_file::AppsFileError> {
+        Ok(merged(&self.apps, apps_file::load(&self.data)?))
     }
 
     /// The files of certificate and key, when HTTPS is on.

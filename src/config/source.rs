@@ -3,7 +3,7 @@
 use super::{
     App, Origin, Problem,
     keys::{KEYS, Key, nearest},
-    load::{Found, Leaf, Setting},
+    load::Setting,
 };
 use serde::Deserialize as _;
 use std::{ffi::OsString, ops::Range, path::Path};
@@ -17,6 +17,22 @@ const PREFIX: &str = "HONGYAN_";
 /// Variables that are no keys: the configuration file, the apps, and short for `log.filter`.
 const SPECIAL: [&str; 3] = ["HONGYAN_CONFIG", "HONGYAN_APPS", "HONGYAN_LOG"];
 const APP_FIELDS: [&str; 4] = ["key", "secret", "name", "disabled"];
+
+/// A value with its place.
+pub(super) struct Leaf {
+    pub(super) key: String,
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// What one source gave.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) leaves: Vec<Leaf>,
+    /// The source's apps, each with its place; `None` when it has no word on apps.
+    pub(super) apps: Option<Vec<(App, Origin)>>,
+    pub(super) problems: Vec<Problem>,
+}
 
 /// Reads the configuration file.
 pub(super) fn file(path: &Path) -> Found {
@@ -33,8 +49,10 @@ pub(super) fn file(path: &Path) -> Found {
     let (table, errors) = DeTable::parse_recoverable(&text);
     if !errors.is_empty() {
         // What the parser made of the rest is a guess, so nothing is said about it.
-        let problem = |e: &toml::de::Error| Problem::at(e.span().map_or(place(0), line), e.message().trim());
-        found.problems.extend(errors.iter().map(problem));
+        found
+            .problems
+            .extend(errors.iter().map(|e| Problem::at(e.span().map_or(place(0), line), e.message().trim())));
+        found.problems.dedup();
         return found;
     }
     for (name, value) in table.into_inner() {

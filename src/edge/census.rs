@@ -34,8 +34,8 @@ impl Census {
     pub fn new(limits: &Limits) -> Self {
         Self {
             counts: Mutex::default(),
-            per_user: limits.sessions_per_user as usize,
-            per_address: limits.sessions_per_address as usize,
+            per_user: limits.sessions_per_user,
+            per_address: limits.sessions_per_address,
         }
     }
 
@@ -50,7 +50,9 @@ impl Census {
                 return Err(TooMany::OfUser);
             }
         }
-        if counts.addresses.get(&session.address).copied().unwrap_or_default() >= self.per_address {
+        if self.per_address > 0
+            && counts.addresses.get(&session.address).copied().unwrap_or_default() >= self.per_address
+        {
             return Err(TooMany::FromAddress);
         }
         *counts.users.entry(session.user.clone()).or_default() += 1;
