@@ -161,7 +161,8 @@ export class Inbox {
     }
     const own = message.mine && message.cid ? this.#outbox.arrived(message.cid) : null;
     if (!this.stream.first(message.id)) return;
-    this.#page.event(own ? 'sent' : 'message', message);
+    if (own?.send) this.#page.settle(own.send, message);
+    else this.#page.event(own ? 'sent' : 'message', message);
   }
 
   /** @param {string} user @param {boolean} online */
