@@ -30,12 +30,7 @@ pub fn router(metrics: Arc<Metrics>, ready: Ready) -> Router {
     };
     let numbers = move || {
         let metrics = Arc::clone(&metrics);
-        async move {
-            (
-                [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-                metrics.render(),
-            )
-        }
+        async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()) }
     };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -55,16 +50,9 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = router.clone().oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
-        let kind = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .map(|v| v.to_str().unwrap().to_owned());
+        let kind = answer.headers().get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap().to_owned());
         let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (
-            status,
-            kind.unwrap_or_default(),
-            String::from_utf8(body.to_vec()).unwrap(),
-        )
+        (status, kind.unwrap_or_default(), String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
@@ -80,10 +68,7 @@ mod tests {
         assert_eq!(ask(&router, "/healthz").await.0, 200);
         metrics.acks.add(3);
         let (status, kind, text) = ask(&router, "/metrics").await;
-        assert_eq!(
-            (status, kind.as_str()),
-            (200, "text/plain; version=0.0.4; charset=utf-8")
-        );
+        assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
         assert!(text.contains("\nhongyan_acks_total 3\n"));
         assert_eq!(ask(&router, "/other").await.0, 404);
     }

@@ -52,11 +52,7 @@ impl App {
     /// An app that is not locked.
     #[must_use]
     pub fn new(key: &str, secret: &str) -> Self {
-        Self {
-            key: key.into(),
-            secret: secret.into(),
-            disabled: false,
-        }
+        Self { key: key.into(), secret: secret.into(), disabled: false }
     }
 }
 
@@ -101,10 +97,7 @@ impl Apps {
         for app in list {
             let key = app.key.clone();
             if let Err(why) = check_id(&key) {
-                problems.push(AppProblem::BadKey {
-                    key: key.clone(),
-                    why,
-                });
+                problems.push(AppProblem::BadKey { key: key.clone(), why });
             }
             if app.secret.0.is_empty() {
                 problems.push(AppProblem::NoSecret { key: key.clone() });
@@ -113,11 +106,7 @@ impl Apps {
                 problems.push(AppProblem::Twice { key });
             }
         }
-        if problems.is_empty() {
-            Ok(Self(apps))
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self(apps)) } else { Err(problems) }
     }
 
     /// The app with this key, locked or not.
@@ -129,9 +118,7 @@ impl Apps {
     /// The secret of the app with this key; `None` when it is unknown or locked. Made for [`crate::token::verify`].
     #[must_use]
     pub fn secret(&self, key: &str) -> Option<Arc<str>> {
-        self.get(key)
-            .filter(|app| !app.disabled)
-            .map(|app| app.secret.0.clone())
+        self.get(key).filter(|app| !app.disabled).map(|app| app.secret.0.clone())
     }
 
     /// The apps, in no order.
@@ -165,10 +152,7 @@ mod tests {
 
     #[test]
     fn a_locked_app_is_known_but_gives_no_secret() {
-        let locked = App {
-            disabled: true,
-            ..App::new("b", "two")
-        };
+        let locked = App { disabled: true, ..App::new("b", "two") };
         let apps = Apps::new([App::new("a", "one"), locked]).unwrap();
         assert_eq!(apps.secret("a").as_deref(), Some("one"));
         assert_eq!(apps.secret("b"), None);
@@ -178,12 +162,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let bad = [
-            App::new("a", "x"),
-            App::new("a", "y"),
-            App::new("b", ""),
-            App::new("", "z"),
-        ];
+        let bad = [App::new("a", "x"), App::new("a", "y"), App::new("b", ""), App::new("", "z")];
         assert_eq!(Apps::new(bad).unwrap_err().len(), 3);
     }
 

@@ -67,13 +67,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_foreign_address_is_named() {
-        let text = bind("listen", "192.0.2.1:0".parse().unwrap())
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.starts_with("listen = 192.0.2.1:0 is not an address of this machine"),
-            "{text}"
-        );
+        let text = bind("listen", "192.0.2.1:0".parse().unwrap()).await.unwrap_err().to_string();
+        assert!(text.starts_with("listen = 192.0.2.1:0 is not an address of this machine"), "{text}");
     }
 }

@@ -171,13 +171,8 @@ mod tests {
                 let (name, value) = line.rsplit_once(' ').unwrap();
                 value.parse::<f64>().unwrap();
                 let name = name.split('{').next().unwrap();
-                let family = ["_bucket", "_sum", "_count"]
-                    .iter()
-                    .find_map(|s| name.strip_suffix(s));
-                assert!(
-                    typed.contains(name) || family.is_some_and(|f| typed.contains(f)),
-                    "{line}"
-                );
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
+                assert!(typed.contains(name) || family.is_some_and(|f| typed.contains(f)), "{line}");
             }
         }
         assert!(text.ends_with('\n'));

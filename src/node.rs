@@ -26,11 +26,7 @@ impl Node {
             Some(address) => Some(listen::bind("admin_listen", address).await?),
             None => None,
         };
-        Ok(Self {
-            front,
-            admin,
-            metrics: Arc::default(),
-        })
+        Ok(Self { front, admin, metrics: Arc::default() })
     }
 
     /// Where clients connect.
@@ -59,9 +55,6 @@ impl Node {
         };
         let router = admin::router(self.metrics, Arc::new(|| Ok(())));
         let stopped = async move { stop.cancelled().await };
-        axum::serve(admin, router)
-            .with_graceful_shutdown(stopped)
-            .await
-            .context("admin_listen")
+        axum::serve(admin, router).with_graceful_shutdown(stopped).await.context("admin_listen")
     }
 }

@@ -168,10 +168,7 @@ mod tests {
         let long = "x".repeat(64);
         let text = issue(&"k".repeat(300), &claims(&long, &long));
         assert_eq!(text.len(), MAX_TOKEN);
-        assert!(
-            text.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        );
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
     }
 
     #[test]
@@ -181,32 +178,13 @@ mod tests {
         let end = 1_800_000_000_000_000;
         assert!(check(&text, end - 1).is_ok());
         assert_eq!(check(&text, end), Err(TokenError::Expired { at: Stamp(end) }));
-        assert_eq!(
-            check(&issue(SECRET, &claims("other", "ann")), 1),
-            Err(TokenError::UnknownApp)
-        );
-        assert_eq!(
-            check(&issue("another secret", &good), 1),
-            Err(TokenError::BadSignature)
-        );
+        assert_eq!(check(&issue(SECRET, &claims("other", "ann")), 1), Err(TokenError::UnknownApp));
+        assert_eq!(check(&issue("another secret", &good), 1), Err(TokenError::BadSignature));
         // A bad signature is not told apart further: an expired forgery is a forgery.
-        assert_eq!(
-            check(&issue("another secret", &good), end),
-            Err(TokenError::BadSignature)
-        );
-        for garbled in [
-            "",
-            "a",
-            "token",
-            "==",
-            &format!("{text}="),
-            &text[..text.len() - 4],
-        ] {
+        assert_eq!(check(&issue("another secret", &good), end), Err(TokenError::BadSignature));
+        for garbled in ["", "a", "token", "==", &format!("{text}="), &text[..text.len() - 4]] {
             assert!(
-                matches!(
-                    check(garbled, 1),
-                    Err(TokenError::Garbled | TokenError::BadSignature)
-                ),
+                matches!(check(garbled, 1), Err(TokenError::Garbled | TokenError::BadSignature)),
                 "{garbled}"
             );
         }
@@ -215,13 +193,7 @@ mod tests {
 
     #[test]
     fn a_token_that_expired_at_the_beginning_of_time_has_expired() {
-        let text = issue(
-            SECRET,
-            &Claims {
-                expires: Some(Stamp::ZERO),
-                ..claims("app", "ann")
-            },
-        );
+        let text = issue(SECRET, &Claims { expires: Some(Stamp::ZERO), ..claims("app", "ann") });
         assert!(matches!(check(&text, 1), Err(TokenError::Expired { .. })));
     }
 

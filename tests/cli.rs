@@ -66,11 +66,7 @@ fn all_problems_of_file_variables_and_flags_come_at_once_with_exit_code_2() {
 fn a_wrong_command_line_is_exit_code_2_and_help_is_0() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["--nonsense"][..], &["--set", "x"], &["fly"], &["token"]] {
-        assert_eq!(
-            hongyan(&folder, &[], arguments).status.code(),
-            Some(2),
-            "{arguments:?}"
-        );
+        assert_eq!(hongyan(&folder, &[], arguments).status.code(), Some(2), "{arguments:?}");
     }
     let help = hongyan(&folder, &[], &["--help"]);
     assert_eq!(help.status.code(), Some(0));
@@ -82,11 +78,8 @@ fn a_wrong_command_line_is_exit_code_2_and_help_is_0() {
 #[test]
 fn flags_beat_variables_beat_the_file_and_check_says_where_each_comes_from() {
     let folder = folder("node = \"file\"\nregion = \"file\"\ndata = \"file\"\n");
-    let variables = [
-        ("HONGYAN_CONFIG", "hongyan.toml"),
-        ("HONGYAN_REGION", "variable"),
-        ("HONGYAN_DATA", "variable"),
-    ];
+    let variables =
+        [("HONGYAN_CONFIG", "hongyan.toml"), ("HONGYAN_REGION", "variable"), ("HONGYAN_DATA", "variable")];
     let output = hongyan(&folder, &variables, &["check", "--data", "flag"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let text = out(&output);
@@ -103,18 +96,10 @@ fn flags_beat_variables_beat_the_file_and_check_says_where_each_comes_from() {
 #[test]
 fn dev_login_on_an_open_address_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let output = hongyan(
-        &folder,
-        &[],
-        &["check", "--listen", "0.0.0.0:8080", "--dev-login"],
-    );
+    let output = hongyan(&folder, &[], &["check", "--listen", "0.0.0.0:8080", "--dev-login"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("dev_login = true (--dev-login): would let anybody"));
-    let output = hongyan(
-        &folder,
-        &[],
-        &["check", "--listen", "0.0.0.0:8080", "--dev-login=false"],
-    );
+    let output = hongyan(&folder, &[], &["check", "--listen", "0.0.0.0:8080", "--dev-login=false"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
 }
 
@@ -123,12 +108,7 @@ fn create(folder: &TempDir, arguments: &[&str]) -> String {
     let output = hongyan(folder, &[], &[&["app", "create"][..], arguments].concat());
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let text = out(&output);
-    text.lines()
-        .next()
-        .unwrap()
-        .strip_prefix("App key     ")
-        .unwrap()
-        .to_owned()
+    text.lines().next().unwrap().strip_prefix("App key     ").unwrap().to_owned()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -145,10 +125,7 @@ fn apps_are_made_kept_private_and_listed_without_secrets() {
     assert_eq!(second, "news");
     let data = folder.path().join("data");
     assert_eq!((mode(&data), mode(&data.join("apps.toml"))), (0o700, 0o600));
-    let file: toml::Table = fs::read_to_string(data.join("apps.toml"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let file: toml::Table = fs::read_to_string(data.join("apps.toml")).unwrap().parse().unwrap();
     let secret = file["apps"][0]["secret"].as_str().unwrap();
 
     let variables = [("HONGYAN_APPS", "fixed:s3cr3t-example")];
@@ -157,10 +134,7 @@ fn apps_are_made_kept_private_and_listed_without_secrets() {
     assert!(
         text.contains(&first) && text.contains("Shop 雁") && text.contains("news") && text.contains("fixed")
     );
-    assert!(
-        !text.contains(secret) && !text.contains("s3cr3t-example"),
-        "{text}"
-    );
+    assert!(!text.contains(secret) && !text.contains("s3cr3t-example"), "{text}");
     let shown = out(&hongyan(&folder, &variables, &["app", "list", "--show-secret"]));
     assert!(shown.contains(secret) && shown.contains("s3cr3t-example"));
 
@@ -171,11 +145,7 @@ fn apps_are_made_kept_private_and_listed_without_secrets() {
     assert_eq!(taken.status.code(), Some(1));
     let wrong = hongyan(&folder, &[], &["app", "create", "--key", "a b"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(
-        err(&wrong).contains("the app's key must be 1 to 64 letters"),
-        "{}",
-        err(&wrong)
-    );
+    assert!(err(&wrong).contains("the app's key must be 1 to 64 letters"), "{}", err(&wrong));
 }
 
 #[test]
@@ -196,11 +166,7 @@ fn a_token_is_all_that_stands_on_standard_output_and_it_is_good() {
     assert_eq!(claims.expires.unwrap().0 - claims.issued.0, 86_400_000_000);
 
     let lasting = [variables[0], ("HONGYAN_TOKENS_LIFETIME", "2")];
-    let text = out(&hongyan(
-        &folder,
-        &lasting,
-        &["token", "--app", "a", "--user", "ann"],
-    ));
+    let text = out(&hongyan(&folder, &lasting, &["token", "--app", "a", "--user", "ann"]));
     let claims = verify(text.trim(), Stamp(1), secret).unwrap();
     assert_eq!(claims.expires.unwrap().0 - claims.issued.0, 2 * 86_400_000_000);
 
@@ -213,10 +179,7 @@ fn a_token_is_all_that_stands_on_standard_output_and_it_is_good() {
 #[test]
 fn a_name_needs_the_node_and_its_absence_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let variables = [
-        ("HONGYAN_APPS", "a:s3cr3t-example"),
-        ("HONGYAN_LISTEN", "127.0.0.1:1"),
-    ];
+    let variables = [("HONGYAN_APPS", "a:s3cr3t-example"), ("HONGYAN_LISTEN", "127.0.0.1:1")];
     let output = hongyan(&folder, &variables, &["token", "--user", "ann", "--name", "Ann"]);
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(1), ""));
     assert!(
@@ -232,31 +195,19 @@ fn health_of_nobody_is_a_failure() {
     let output = hongyan(&folder, &[], &["health", "--admin-listen", "127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("no healthy node at 127.0.0.1:1"));
-    assert_eq!(
-        hongyan(&folder, &[], &["health", "--admin-listen", "off"])
-            .status
-            .code(),
-        Some(2)
-    );
+    assert_eq!(hongyan(&folder, &[], &["health", "--admin-listen", "off"]).status.code(), Some(2));
 }
 
 #[test]
 fn a_file_of_apps_that_is_wrong_is_named() {
     let folder = tempfile::tempdir().unwrap();
     create(&folder, &[]);
-    fs::write(
-        folder.path().join("data/apps.toml"),
-        "[[apps]]\nkey = \"a\"\nsecret = \"short\"\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("data/apps.toml"), "[[apps]]\nkey = \"a\"\nsecret = \"short\"\n").unwrap();
     for command in ["serve", "check"] {
         let output = hongyan(&folder, &[], &[command]);
         assert_eq!(output.status.code(), Some(2));
         let text = err(&output);
-        assert!(
-            text.contains("apps.secret (./data/apps.toml:1): must be 8 to 128"),
-            "{text}"
-        );
+        assert!(text.contains("apps.secret (./data/apps.toml:1): must be 8 to 128"), "{text}");
         assert!(!text.contains("\"short\""));
     }
 }

@@ -19,10 +19,7 @@ fn default_of(name: &str) -> String {
 #[test]
 fn the_example_has_every_key_at_its_default() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
-    let loaded = config::load(&Sources {
-        file: Some(file),
-        ..Sources::default()
-    });
+    let loaded = config::load(&Sources { file: Some(file), ..Sources::default() });
     let loaded = loaded.unwrap();
     assert_eq!(loaded.config, Config::default());
     for key in KEYS {
@@ -37,10 +34,7 @@ fn the_commented_app_of_the_example_is_a_good_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hongyan.toml");
     std::fs::write(&file, format!("[[apps]]{commented}")).unwrap();
-    let loaded = config::load(&Sources {
-        file: Some(file),
-        ..Sources::default()
-    });
+    let loaded = config::load(&Sources { file: Some(file), ..Sources::default() });
     assert_eq!(loaded.unwrap().config.apps[0].key, "my-app");
 }
 
@@ -55,10 +49,7 @@ fn the_documentation_has_a_row_for_every_key() {
             default_of(key.name),
             key.kind.allowed()
         );
-        assert!(
-            text.lines().any(|line| line.starts_with(&row)),
-            "no row that starts with\n{row}"
-        );
+        assert!(text.lines().any(|line| line.starts_with(&row)), "no row that starts with\n{row}");
     }
     let rows = text.lines().filter(|line| line.contains("` | `HONGYAN_")).count();
     assert_eq!(rows, KEYS.len(), "a row is about no key");

@@ -42,19 +42,12 @@ impl Serving {
 
     fn errors(&mut self) -> String {
         let mut text = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         text
     }
 
     fn signal(&self, name: &str) {
-        let kill = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
-            .status();
+        let kill = Command::new("kill").args([name, &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
     }
 
@@ -93,18 +86,10 @@ fn the_first_start_tells_where_to_go_and_sigterm_ends_it_well() {
     let page = serving.told("Chat page");
     let key = serving.told("App key");
     assert!(page.starts_with("http://127.0.0.1:"), "{page}");
-    assert!(
-        std::fs::read_to_string(folder.path().join("data/apps.toml"))
-            .unwrap()
-            .contains(&key)
-    );
+    assert!(std::fs::read_to_string(folder.path().join("data/apps.toml")).unwrap().contains(&key));
     let metrics = serving.told("Metrics");
     assert!(get(&metrics).contains("\nprocess_resident_memory_bytes "));
-    let admin = metrics
-        .strip_prefix("http://")
-        .unwrap()
-        .strip_suffix("/metrics")
-        .unwrap();
+    let admin = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let health = Command::new(env!("CARGO_BIN_EXE_hongyan"))
         .args(["health", "--admin-listen", admin])
         .env_clear()
@@ -124,13 +109,7 @@ fn a_busy_address_is_named_with_its_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (key, flag) in [("listen", "--listen"), ("admin_listen", "--admin-listen")] {
-        let mut arguments = [
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "serve",
-        ];
+        let mut arguments = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "serve"];
         arguments[if flag == "--listen" { 1 } else { 3 }] = &address;
         let output = Command::new(env!("CARGO_BIN_EXE_hongyan"))
             .current_dir(folder.path())

@@ -11,22 +11,10 @@ use hongyan::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use std::sync::Arc;
 
-const USERS: [(&str, &str); 6] = [
-    ("app", "ann"),
-    ("app", "bo"),
-    ("app", "b"),
-    ("app", "鸿"),
-    ("ap", "ann"),
-    ("apps", "~"),
-];
-const KINDS: [Kind; 6] = [
-    Kind::Private,
-    Kind::Discussion,
-    Kind::Group,
-    Kind::Chatroom,
-    Kind::CustomerService,
-    Kind::System,
-];
+const USERS: [(&str, &str); 6] =
+    [("app", "ann"), ("app", "bo"), ("app", "b"), ("app", "鸿"), ("ap", "ann"), ("apps", "~")];
+const KINDS: [Kind; 6] =
+    [Kind::Private, Kind::Discussion, Kind::Group, Kind::Chatroom, Kind::CustomerService, Kind::System];
 
 fn user() -> impl Strategy<Value = UserKey> {
     select(&USERS[..]).prop_map(|(app, id)| UserKey::new(app, id).unwrap())
@@ -37,11 +25,7 @@ fn id() -> impl Strategy<Value = Arc<str>> {
 }
 
 fn stamp() -> impl Strategy<Value = Stamp> {
-    prop_oneof![
-        (0..40_u64).prop_map(Stamp),
-        Just(Stamp(1 << 40)),
-        Just(Stamp::MAX)
-    ]
+    prop_oneof![(0..40_u64).prop_map(Stamp), Just(Stamp(1 << 40)), Just(Stamp::MAX)]
 }
 
 fn conversation() -> impl Strategy<Value = Conversation> {
@@ -51,60 +35,30 @@ fn conversation() -> impl Strategy<Value = Conversation> {
 fn message() -> impl Strategy<Value = Arc<Message>> {
     let push = option::of(("[a-z]{0,9}", "[a-z]{0,9}"));
     let content = prop_oneof!["\\{[a-z]{0,300}\\}".boxed(), Just("x".repeat(9_000)).boxed()];
-    (
-        select(&KINDS[..]),
-        user(),
-        id(),
-        stamp(),
-        0..3_u128,
-        any::<u8>(),
-        content,
-        push,
-    )
-        .prop_map(|(kind, from, to, at, id, flags, content, push)| {
+    (select(&KINDS[..]), user(), id(), stamp(), 0..3_u128, any::<u8>(), content, push).prop_map(
+        |(kind, from, to, at, id, flags, content, push)| {
             let push = push.map(|(text, data)| Box::new(Push { text, data }));
             let (class, cid) = (["RC:TxtMsg", "app:own"][id as usize % 2].into(), "cid".into());
             let (id, flags, content) = (MessageId(id), Flags(flags), Content::trusted(content.into()));
-            Arc::new(Message {
-                id,
-                kind,
-                from,
-                to,
-                at,
-                class,
-                content,
-                flags,
-                cid,
-                push,
-            })
-        })
+            Arc::new(Message { id, kind, from, to, at, class, content, flags, cid, push })
+        },
+    )
 }
 
 fn row() -> impl Strategy<Value = EntryRow> {
     prop_oneof![
-        (
-            conversation(),
-            stamp(),
-            0..3_u128,
-            any::<bool>(),
-            any::<u8>(),
-            any::<u32>()
-        )
-            .prop_map(|(conversation, at, id, mine, flags, ordinal)| EntryRow::Message {
+        (conversation(), stamp(), 0..3_u128, any::<bool>(), any::<u8>(), any::<u32>()).prop_map(
+            |(conversation, at, id, mine, flags, ordinal)| EntryRow::Message {
                 id: MessageId(id),
                 at,
                 conversation,
                 mine,
                 flags: Flags(flags),
                 ordinal
-            }),
-        (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
-            |(conversation, upto, ordinal, removed)| EntryRow::Read {
-                conversation,
-                upto,
-                ordinal,
-                removed
             }
+        ),
+        (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
+            |(conversation, upto, ordinal, removed)| EntryRow::Read { conversation, upto, ordinal, removed }
         ),
         (conversation(), stamp()).prop_map(|(conversation, at)| EntryRow::Receipt { conversation, at }),
         (conversation(), stamp(), any::<u128>(), id(), "[a-z]{0,20}").prop_map(
@@ -156,19 +110,10 @@ fn fact() -> impl Strategy<Value = Fact> {
 fn mailbox() -> impl Strategy<Value = MailboxRow> {
     let device =
         (id(), stamp(), stamp()).prop_map(|(device, cursor, seen)| DeviceRow { device, cursor, seen });
-    let sent = (any::<u128>(), stamp(), stamp()).prop_map(|(id, at, pos)| SentRow {
-        id: MessageId(id),
-        at,
-        pos,
-    });
-    (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3)).prop_map(|(last, trimmed, devices, sent)| {
-        MailboxRow {
-            last,
-            trimmed,
-            devices,
-            sent,
-        }
-    })
+    let sent =
+        (any::<u128>(), stamp(), stamp()).prop_map(|(id, at, pos)| SentRow { id: MessageId(id), at, pos });
+    (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3))
+        .prop_map(|(last, trimmed, devices, sent)| MailboxRow { last, trimmed, devices, sent })
 }
 
 fn summary() -> impl Strategy<Value = ConversationRow> {
@@ -208,10 +153,7 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
 /// Every read of both, with many arguments.
 fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
     assert_eq!(a.last_stamp().unwrap(), b.last_stamp().unwrap());
-    let users: Vec<_> = USERS
-        .iter()
-        .map(|(app, id)| UserKey::new(app, id).unwrap())
-        .collect();
+    let users: Vec<_> = USERS.iter().map(|(app, id)| UserKey::new(app, id).unwrap()).collect();
     let mut found = 0;
     for user in &users {
         assert_eq!(a.load(user).unwrap(), b.load(user).unwrap());
@@ -227,11 +169,7 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
         }
         for kind in KINDS {
             for target in ["ann", "bo", "b", "鸿", "~", "group"] {
-                let log = Conversation {
-                    kind,
-                    target: target.into(),
-                }
-                .log(user);
+                let log = Conversation { kind, target: target.into() }.log(user);
                 for page in [
                     Page::Before(at),
                     Page::After(at),
@@ -263,10 +201,7 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
     for app in ["app", "ap", "apps", "none"] {
         for after in ["", "ann", "b", "zz"] {
             for limit in [0, 1, 100] {
-                assert_eq!(
-                    a.users(app, after, limit).unwrap(),
-                    b.users(app, after, limit).unwrap()
-                );
+                assert_eq!(a.users(app, after, limit).unwrap(), b.users(app, after, limit).unwrap());
             }
         }
     }

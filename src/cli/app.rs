@@ -43,11 +43,7 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
 }
 
 fn make(create: &Create, config: &Config) -> anyhow::Result<()> {
-    if let Some(key) = create
-        .key
-        .as_ref()
-        .filter(|key| config.apps.iter().any(|app| app.key == **key))
-    {
+    if let Some(key) = create.key.as_ref().filter(|key| config.apps.iter().any(|app| app.key == **key)) {
         return Err(apps_file::AppsFileError::Exists(key.clone()).into());
     }
     let app = apps_file::create(&config.data, create.key.as_deref(), None, &create.name)?;
@@ -66,32 +62,17 @@ fn show(secrets: bool, config: &Config) -> anyhow::Result<()> {
         eprintln!("No apps yet. Make one: hongyan app create");
         return Ok(());
     }
-    let widest = apps
-        .iter()
-        .map(|app| app.key.len())
-        .max()
-        .unwrap_or_default()
-        .max(3);
+    let widest = apps.iter().map(|app| app.key.len()).max().unwrap_or_default().max(3);
     let row = |app: &App| {
         let state = if app.disabled { "disabled" } else { "enabled" };
-        let secret = if secrets {
-            format!("  {:<32}", app.secret)
-        } else {
-            String::new()
-        };
-        format!("{:<widest$}  {state:<8}{secret}  {}", app.key, app.name)
-            .trim_end()
-            .to_owned()
+        let secret = if secrets { format!("  {:<32}", app.secret) } else { String::new() };
+        format!("{:<widest$}  {state:<8}{secret}  {}", app.key, app.name).trim_end().to_owned()
     };
     let head = format!(
         "{:<widest$}  {:<8}{}  NAME",
         "KEY",
         "STATE",
-        if secrets {
-            format!("  {:<32}", "SECRET")
-        } else {
-            String::new()
-        }
+        if secrets { format!("  {:<32}", "SECRET") } else { String::new() }
     );
     let rows = apps.iter().map(row);
     output::line(&std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n"))?;

@@ -11,11 +11,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let address = http::reachable(address);
     let answer = http::get(address, "/healthz").with_context(|| format!("no healthy node at {address}"))?;
     if answer.status != 200 {
-        bail!(
-            "the node at {address} answers {}: {}",
-            answer.status,
-            answer.body.trim()
-        );
+        bail!("the node at {address} answers {}: {}", answer.status, answer.body.trim());
     }
     output::line(answer.body.trim())?;
     Ok(())

@@ -35,10 +35,7 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
 /// # Errors
 /// When there is no answer within some seconds, or one that is not HTTP.
 pub(super) fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
-    ask(
-        address,
-        &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
-    )
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 
 /// Asks with `POST` and a form.
@@ -53,10 +50,7 @@ pub(super) fn post(
 ) -> io::Result<Answer> {
     let pair = |&(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
     let body = form.iter().map(pair).collect::<Vec<_>>().join("&");
-    let headers: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     ask(
         address,
         &format!(
@@ -81,10 +75,7 @@ fn ask(address: SocketAddr, request: &str) -> io::Result<Answer> {
 fn parsed(text: &str) -> Option<Answer> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer {
-        status,
-        body: body.to_owned(),
-    })
+    Some(Answer { status, body: body.to_owned() })
 }
 
 /// A form value; source: WHATWG URL, application/x-www-form-urlencoded (every byte but unreserved ones as `%XX`).
@@ -118,9 +109,6 @@ mod tests {
     fn all_addresses_are_reached_over_loopback() {
         assert_eq!(reachable("0.0.0.0:1".parse().unwrap()).to_string(), "127.0.0.1:1");
         assert_eq!(reachable("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
-        assert_eq!(
-            reachable("192.0.2.1:1".parse().unwrap()).to_string(),
-            "192.0.2.1:1"
-        );
+        assert_eq!(reachable("192.0.2.1:1".parse().unwrap()).to_string(), "192.0.2.1:1");
     }
 }

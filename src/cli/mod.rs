@@ -68,9 +68,7 @@ struct Settings {
 }
 
 fn pair(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("must be KEY=VALUE, such as limits.content=65536")?;
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, such as limits.content=65536")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
@@ -86,23 +84,11 @@ impl Settings {
             ("--data", "data", self.data),
             ("--dev-login", "dev_login", self.dev_login),
         ];
-        let setting = |flag: String, key: &str, value| Setting {
-            flag,
-            key: key.to_owned(),
-            value,
-        };
-        let sets = self
-            .set
-            .into_iter()
-            .map(|(key, value)| setting(format!("--set {key}"), &key, value));
-        let own = own
-            .into_iter()
-            .filter_map(|(flag, key, value)| Some(setting(flag.to_owned(), key, value?)));
-        config::load(&Sources {
-            file,
-            environment,
-            flags: sets.chain(own).collect(),
-        })
+        let setting = |flag: String, key: &str, value| Setting { flag, key: key.to_owned(), value };
+        let sets = self.set.into_iter().map(|(key, value)| setting(format!("--set {key}"), &key, value));
+        let own =
+            own.into_iter().filter_map(|(flag, key, value)| Some(setting(flag.to_owned(), key, value?)));
+        config::load(&Sources { file, environment, flags: sets.chain(own).collect() })
     }
 }
 
@@ -146,10 +132,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong = |e: &(dyn std::error::Error + 'static)| {
         e.is::<Problems>()
             || e.is::<Usage>()
-            || matches!(
-                e.downcast_ref(),
-                Some(AppsFileError::Bad(_) | AppsFileError::Wrong { .. })
-            )
+            || matches!(e.downcast_ref(), Some(AppsFileError::Bad(_) | AppsFileError::Wrong { .. }))
     };
     if error.chain().any(wrong) { 2 } else { 1 }
 }
@@ -166,15 +149,8 @@ mod tests {
 
     #[test]
     fn settings_stand_before_and_after_a_command() {
-        let arguments = Arguments::try_parse_from([
-            "hongyan",
-            "--data",
-            "a",
-            "serve",
-            "--dev-login",
-            "--set",
-            "node=x",
-        ]);
+        let arguments =
+            Arguments::try_parse_from(["hongyan", "--data", "a", "serve", "--dev-login", "--set", "node=x"]);
         let settings = arguments.unwrap().settings;
         assert_eq!(settings.data.as_deref(), Some("a"));
         assert_eq!(settings.dev_login.as_deref(), Some("true"));

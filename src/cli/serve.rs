@@ -91,16 +91,8 @@ async fn asked(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
 
 /// What somebody who just tries it wants to know.
 fn banner(config: &Config, apps: &[App], address: SocketAddr, admin: Option<SocketAddr>) -> String {
-    let scheme = if config.tls_files().is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let host = if address.ip().is_unspecified() {
-        "localhost".to_owned()
-    } else {
-        host(address)
-    };
+    let scheme = if config.tls_files().is_some() { "https" } else { "http" };
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { host(address) };
     let key = apps.first().map_or("none", |app| app.key.as_str());
     let secrets = apps_file::path(&config.data);
     let entry = if config.dev_login_on() {
@@ -112,10 +104,7 @@ fn banner(config: &Config, apps: &[App], address: SocketAddr, admin: Option<Sock
         String::new(),
         format!("  {} {} is ready.", bold("Hongyan"), env!("CARGO_PKG_VERSION")),
         String::new(),
-        format!(
-            "  Chat page   {}",
-            cyan(&format!("{scheme}://{host}:{}/", address.port()))
-        ),
+        format!("  Chat page   {}", cyan(&format!("{scheme}://{host}:{}/", address.port()))),
         format!("              {entry}"),
         format!("  App key     {key}"),
         format!("  App secret  in {}", secrets.display()),
@@ -144,9 +133,7 @@ fn too_few(max: u64, config: &Config) -> bool {
 /// How many files this process may have open, where the system tells.
 fn open_files_limit() -> Option<u64> {
     let limits = fs::read_to_string(Path::new("/proc/self/limits")).ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -157,48 +144,25 @@ mod tests {
     #[test]
     fn the_first_start_makes_one_app_and_the_second_finds_it() {
         let folder = tempfile::tempdir().unwrap();
-        let local = Config {
-            data: folder.path().join("data"),
-            local: true,
-            ..Config::default()
-        };
+        let local = Config { data: folder.path().join("data"), local: true, ..Config::default() };
         let apps = apps_of(&local).unwrap();
         assert_eq!(apps.len(), 1);
         assert_eq!(apps_of(&local).unwrap(), apps);
-        let configured = Config {
-            data: folder.path().join("other"),
-            local: false,
-            ..local
-        };
+        let configured = Config { data: folder.path().join("other"), local: false, ..local };
         assert_eq!(apps_of(&configured).unwrap(), []);
         assert!(!configured.data.exists());
     }
 
     #[test]
     fn the_banner_tells_where_to_go_and_keeps_the_secret() {
-        let app = App {
-            key: "k1".into(),
-            secret: "s3cr3t-example".into(),
-            ..App::default()
-        };
-        let config = Config {
-            local: true,
-            ..Config::default()
-        };
-        let text = banner(
-            &config,
-            std::slice::from_ref(&app),
-            "127.0.0.1:8080".parse().unwrap(),
-            None,
-        );
+        let app = App { key: "k1".into(), secret: "s3cr3t-example".into(), ..App::default() };
+        let config = Config { local: true, ..Config::default() };
+        let text = banner(&config, std::slice::from_ref(&app), "127.0.0.1:8080".parse().unwrap(), None);
         assert!(
             text.contains("http://127.0.0.1:8080/") && text.contains("k1") && text.contains("under any name")
         );
         assert!(!text.contains("s3cr3t-example"));
-        let open = Config {
-            listen: "[::]:8080".parse().unwrap(),
-            ..config
-        };
+        let open = Config { listen: "[::]:8080".parse().unwrap(), ..config };
         let text = banner(&open, &[app], open.listen, open.admin_listen);
         assert!(
             text.contains("http://localhost:8080/")

@@ -40,27 +40,14 @@ pub(super) fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> 
     let apps = config.all_apps()?;
     let app = chosen(&apps, arguments.app.as_deref())?;
     let user = UserKey::new(&app.key, &arguments.user).map_err(|why| Usage(format!("--user {why}")))?;
-    let age = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     let now = Stamp::from_millis(u64::try_from(age.as_millis())?);
     if let Some(name) = &arguments.name {
-        register(
-            config,
-            app,
-            now,
-            &arguments.user,
-            name,
-            arguments.portrait.as_deref(),
-        )?;
+        register(config, app, now, &arguments.user, name, arguments.portrait.as_deref())?;
     }
     let days = arguments.days.unwrap_or(config.tokens.lifetime);
     let expires = (days != 0).then(|| Stamp(now.0.saturating_add(u64::from(days) * DAY_US)));
-    let claims = Claims {
-        user,
-        issued: now,
-        expires,
-    };
+    let claims = Claims { user, issued: now, expires };
     output::line(&issue(&app.secret, &claims))?;
     Ok(())
 }
@@ -69,9 +56,7 @@ pub(super) fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> 
 fn chosen<'a>(apps: &'a [App], key: Option<&str>) -> anyhow::Result<&'a App> {
     let app = match (key, apps) {
         (Some(key), apps) => apps.iter().find(|app| app.key == key).ok_or_else(|| {
-            anyhow!(Usage(format!(
-                "there is no app {key}; `hongyan app list` shows those there are"
-            )))
+            anyhow!(Usage(format!("there is no app {key}; `hongyan app list` shows those there are")))
         })?,
         (None, [only]) => only,
         (None, []) => bail!(Usage("there is no app yet; make one: hongyan app create".into())),
@@ -109,32 +94,20 @@ fn register(
         ("Timestamp", &timestamp),
         ("Signature", &signature),
     ];
-    let form = [
-        ("userId", user),
-        ("name", name),
-        ("portraitUri", portrait.unwrap_or_default()),
-    ];
+    let form = [("userId", user), ("name", name), ("portraitUri", portrait.unwrap_or_default())];
     let fields = if portrait.is_some() { &form[..] } else { &form[..2] };
     let answer = http::post(address, "/user/getToken.json", &headers, fields).with_context(|| {
         format!("--name and --portrait need the node to run, and there is none at {address} (a token alone needs none)")
     })?;
     if answer.status != 200 {
-        bail!(
-            "the node at {address} did not register the user: {} {}",
-            answer.status,
-            answer.body.trim()
-        );
+        bail!("the node at {address} did not register the user: {} {}", answer.status, answer.body.trim());
     }
     Ok(())
 }
 
 /// Hexadecimal SHA-1 of secret, nonce and timestamp, as the server API wants it.
 fn signature(secret: &str, nonce: &str, timestamp: &str) -> String {
-    let digest = Sha1::new()
-        .chain_update(secret)
-        .chain_update(nonce)
-        .chain_update(timestamp)
-        .finalize();
+    let digest = Sha1::new().chain_update(secret).chain_update(nonce).chain_update(timestamp).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -152,24 +125,13 @@ mod tests {
 
     #[test]
     fn one_app_is_chosen_by_itself_and_several_are_not() {
-        let app = |key: &str| App {
-            key: key.into(),
-            secret: "s3cr3t-example".into(),
-            ..App::default()
-        };
+        let app = |key: &str| App { key: key.into(), secret: "s3cr3t-example".into(), ..App::default() };
         assert_eq!(chosen(&[app("a")], None).unwrap().key, "a");
         assert_eq!(chosen(&[app("a"), app("b")], Some("b")).unwrap().key, "b");
-        for (apps, key) in [
-            (vec![], None),
-            (vec![app("a"), app("b")], None),
-            (vec![app("a")], Some("b")),
-        ] {
+        for (apps, key) in [(vec![], None), (vec![app("a"), app("b")], None), (vec![app("a")], Some("b"))] {
             assert!(chosen(&apps, key).unwrap_err().is::<Usage>());
         }
-        let locked = App {
-            disabled: true,
-            ..app("a")
-        };
+        let locked = App { disabled: true, ..app("a") };
         assert!(!chosen(&[locked], None).unwrap_err().is::<Usage>());
     }
 }

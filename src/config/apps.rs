@@ -30,10 +30,7 @@ impl fmt::Debug for App {
 
 impl From<&App> for crate::apps::App {
     fn from(app: &App) -> Self {
-        Self {
-            disabled: app.disabled,
-            ..Self::new(&app.key, &app.secret)
-        }
+        Self { disabled: app.disabled, ..Self::new(&app.key, &app.secret) }
     }
 }
 
@@ -61,10 +58,7 @@ impl App {
 /// 1 to 64 letters, digits, `-`, `_`, `.`: safe in addresses, files, metrics and variables.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 /// What is wrong with a list of apps, each given with its place.
@@ -85,10 +79,7 @@ pub(super) fn problems<'a>(apps: impl IntoIterator<Item = (&'a App, Origin)>) ->
             };
             problems.push(Problem::of(named(field), value.as_ref(), why).placed(origin.clone()));
         }
-        if let Some(first) = seen
-            .insert(&app.key, origin.clone())
-            .filter(|_| !app.key.is_empty())
-        {
+        if let Some(first) = seen.insert(&app.key, origin.clone()).filter(|_| !app.key.is_empty()) {
             let value = toml::Value::String(app.key.clone());
             let why = match first {
                 Origin::File { .. } => format!("there is another app with this key at {first}"),
@@ -105,10 +96,7 @@ pub(super) fn problems<'a>(apps: impl IntoIterator<Item = (&'a App, Origin)>) ->
 #[must_use]
 pub fn merged(fixed: &[App], file: Vec<App>) -> Vec<App> {
     let mut all = fixed.to_vec();
-    all.extend(
-        file.into_iter()
-            .filter(|app| fixed.iter().all(|other| other.key != app.key)),
-    );
+    all.extend(file.into_iter().filter(|app| fixed.iter().all(|other| other.key != app.key)));
     all
 }
 
@@ -117,21 +105,13 @@ mod tests {
     use super::*;
 
     fn app(key: &str, secret: &str) -> App {
-        App {
-            key: key.into(),
-            secret: secret.into(),
-            ..App::default()
-        }
+        App { key: key.into(), secret: secret.into(), ..App::default() }
     }
 
     #[test]
     fn every_problem_of_every_app_is_named_and_no_secret_is_shown() {
-        let list = [
-            app("a b", "long-enough"),
-            app("a", "short"),
-            app("b", "long-enough"),
-            app("b", "long-enough"),
-        ];
+        let list =
+            [app("a b", "long-enough"), app("a", "short"), app("b", "long-enough"), app("b", "long-enough")];
         let found = problems(list.iter().map(|app| (app, Origin::Default)));
         let text: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(text.len(), 3, "{text:?}");

@@ -70,9 +70,7 @@ pub fn load(data: &Path) -> Result<Vec<App>, AppsFileError> {
         |leaf: source::Leaf| Problem::of(leaf.key, None, "only [[apps]] may stand here").placed(leaf.origin);
     problems.extend(found.leaves.into_iter().map(stray));
     let apps = found.apps.unwrap_or_default();
-    problems.extend(apps::problems(
-        apps.iter().map(|(app, origin)| (app, origin.clone())),
-    ));
+    problems.extend(apps::problems(apps.iter().map(|(app, origin)| (app, origin.clone()))));
     if problems.is_empty() {
         Ok(apps.into_iter().map(|(app, _)| app).collect())
     } else {
@@ -107,11 +105,7 @@ pub fn create(
     if let Some((field, why)) = app.problems().into_iter().next() {
         return Err(AppsFileError::Wrong { field, why });
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
-        .map_err(failed(data))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
     let folder = File::open(data).map_err(failed(data))?;
     folder.lock().map_err(failed(data))?; // until it is closed
     if load(data)?.iter().any(|other| other.key == app.key) {
@@ -132,11 +126,7 @@ pub fn create(
 
 fn table(app: &App) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let mut text = format!(
-        "\n[[apps]]\nkey = {}\nsecret = {}\n",
-        quoted(&app.key),
-        quoted(&app.secret)
-    );
+    let mut text = format!("\n[[apps]]\nkey = {}\nsecret = {}\n", quoted(&app.key), quoted(&app.secret));
     if !app.name.is_empty() {
         text.push_str(&format!("name = {}\n", quoted(&app.name)));
     }
@@ -148,21 +138,14 @@ fn random(len: usize) -> io::Result<String> {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = vec![0_u8; len];
     getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
-        .collect())
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
 }
 
 /// Replaces the file, so that a reader sees the old or the new one, and a crash leaves one of them.
 fn replace(folder: &File, path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("toml.new");
     let _ = fs::remove_file(&fresh); // left by a crash, perhaps
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
     // Made by root for a node that runs as another user: it belongs to whom the folder does.
     let (owner, ours) = (folder.metadata()?, file.metadata()?);
     if owner.uid() != ours.uid() {
@@ -199,10 +182,8 @@ async fn watch_every(
     let path = path(&data);
     let mut seen = None;
     loop {
-        let stamp = tokio::fs::metadata(&path)
-            .await
-            .ok()
-            .map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec()));
+        let stamp =
+            tokio::fs::metadata(&path).await.ok().map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec()));
         if seen != Some(stamp) {
             let vanished = stamp.is_none() && seen.is_some();
             // It is small, and it is read once for each change.
@@ -257,18 +238,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         create(folder.path(), Some("shop"), None, "").unwrap();
         let before = fs::read(path(folder.path())).unwrap();
-        assert!(matches!(
-            create(folder.path(), Some("shop"), None, ""),
-            Err(AppsFileError::Exists(_))
-        ));
-        assert!(matches!(
-            create(folder.path(), Some("a b"), None, ""),
-            Err(AppsFileError::Wrong { .. })
-        ));
-        assert!(matches!(
-            create(folder.path(), None, Some("short"), ""),
-            Err(AppsFileError::Wrong { .. })
-        ));
+        assert!(matches!(create(folder.path(), Some("shop"), None, ""), Err(AppsFileError::Exists(_))));
+        assert!(matches!(create(folder.path(), Some("a b"), None, ""), Err(AppsFileError::Wrong { .. })));
+        assert!(matches!(create(folder.path(), None, Some("short"), ""), Err(AppsFileError::Wrong { .. })));
         assert_eq!(fs::read(path(folder.path())).unwrap(), before);
     }
 
@@ -286,11 +258,8 @@ mod tests {
     #[test]
     fn what_does_not_belong_there_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            path(folder.path()),
-            "listen = \"x\"\n[[apps]]\nkee = \"a\"\n[[apps]]\nkey = \"b\"\n",
-        )
-        .unwrap();
+        fs::write(path(folder.path()), "listen = \"x\"\n[[apps]]\nkee = \"a\"\n[[apps]]\nkey = \"b\"\n")
+            .unwrap();
         let text = load(folder.path()).unwrap_err().to_string();
         for part in [
             "apps.toml:1): only [[apps]]",
@@ -307,10 +276,7 @@ mod tests {
         let data = folder.path().to_owned();
         let (tell, mut told) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let fixed = vec![App {
-            key: "fixed".into(),
-            ..App::default()
-        }];
+        let fixed = vec![App { key: "fixed".into(), ..App::default() }];
         let look = Duration::from_millis(5);
         let watching = watch_every(look, data.clone(), fixed, stop.clone(), move |apps| {
             tell.send(apps).unwrap();

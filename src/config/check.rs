@@ -21,20 +21,14 @@ impl Config {
         for key in KEYS {
             match values.get(key.name) {
                 Some(value) if key.kind.allows(value) => {}
-                value => problems.push(Problem::of(
-                    key.name,
-                    value,
-                    format!("must be {}", key.kind.allowed()),
-                )),
+                value => {
+                    problems.push(Problem::of(key.name, value, format!("must be {}", key.kind.allowed())))
+                }
             }
         }
         problems.extend(apps::problems(self.apps.iter().map(|app| (app, Origin::Default))));
         problems.extend(self.clashes().into_iter().map(|clash| clash.problem));
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Problems(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     /// Values that are good alone and do not fit together.
@@ -47,20 +41,12 @@ impl Config {
                 found.push(Clash { problem, other });
             }
         };
-        let Self {
-            limits,
-            sessions,
-            tls,
-            ..
-        } = self;
+        let Self { limits, sessions, tls, .. } = self;
         clash(
             "limits.frame",
             "limits.content",
             limits.frame < limits.content.saturating_add(1_024),
-            format!(
-                "must be at least 1024 more than limits.content, which is {}",
-                limits.content
-            ),
+            format!("must be at least 1024 more than limits.content, which is {}", limits.content),
         );
         clash(
             "limits.outbox",
@@ -157,11 +143,7 @@ mod tests {
             "tls.certificate = \"\": must be given too",
             "tls.key = \"no-such-file.pem\": cannot be read",
         ] {
-            assert_eq!(
-                text.iter().filter(|line| line.starts_with(start)).count(),
-                1,
-                "{start} in {text:#?}"
-            );
+            assert_eq!(text.iter().filter(|line| line.starts_with(start)).count(), 1, "{start} in {text:#?}");
         }
         assert_eq!(text.len(), 9, "{text:#?}");
     }

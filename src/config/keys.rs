@@ -67,20 +67,11 @@ pub static KEYS: &[Key] = &[
     key("limits.content", Kind::Whole(1_024..=1_048_576, "bytes")),
     key("limits.frame", Kind::Whole(4_096..=16_777_216, "bytes")),
     key("limits.window", Kind::Whole(1..=1_024, "entries")),
-    key(
-        "limits.sends_per_second",
-        Kind::Whole(0..=100_000, "messages a second"),
-    ),
+    key("limits.sends_per_second", Kind::Whole(0..=100_000, "messages a second")),
     key("limits.sends_burst", Kind::Whole(1..=1_000_000, "messages")),
-    key(
-        "limits.frames_per_second",
-        Kind::Whole(0..=1_000_000, "frames a second"),
-    ),
+    key("limits.frames_per_second", Kind::Whole(0..=1_000_000, "frames a second")),
     key("limits.sessions_per_user", Kind::Whole(1..=1_000, "sessions")),
-    key(
-        "limits.sessions_per_address",
-        Kind::Whole(0..=1_000_000, "sessions"),
-    ),
+    key("limits.sessions_per_address", Kind::Whole(0..=1_000_000, "sessions")),
     key("limits.connections", Kind::Whole(1..=1_000_000, "sockets")),
     key("limits.queue", Kind::Whole(64..=1_048_576, "inputs")),
     key("limits.outbox", Kind::Whole(65_536..=67_108_864, "bytes")),
@@ -97,12 +88,9 @@ pub static KEYS: &[Key] = &[
     key("tokens.lifetime", Kind::Whole(DAYS, "days")),
     key("api.timezone", Kind::Whole(-12..=14, "hours")),
     key("api.timestamp_skew", Kind::Seconds(0..=86_400)),
-    key(
-        "api.calls_per_second",
-        Kind::Whole(0..=1_000_000, "calls a second"),
-    ),
+    key("api.calls_per_second", Kind::Whole(0..=1_000_000, "calls a second")),
     key("store.cache", Kind::Whole(8..=65_536, "MiB")),
-    key("store.memtable", Kind::Whole(1..=1_024, "MiB")),
+    key("store.journals", Kind::Whole(64..=65_536, "MiB")),
     key("log.format", Kind::Choice(&["text", "json"])),
     key("log.filter", Kind::Filter),
 ];
@@ -129,10 +117,7 @@ impl Kind {
         let text = text.trim();
         let other = || Value::String(text.to_owned());
         match self {
-            Self::Whole(..) => text
-                .replace('_', "")
-                .parse()
-                .map_or_else(|_| other(), Value::Integer),
+            Self::Whole(..) => text.replace('_', "").parse().map_or_else(|_| other(), Value::Integer),
             Self::Seconds(_) => match text.parse::<i64>() {
                 Ok(whole) => Value::Integer(whole),
                 Err(_) => text.parse().map_or_else(|_| other(), Value::Float),
@@ -201,17 +186,12 @@ fn is_origin(text: &str) -> bool {
     if text == "*" || text == "null" {
         return true;
     }
-    let Some(host) = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    else {
+    let Some(host) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return false;
     };
     !host.is_empty()
         && !host.ends_with(':')
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"/?#@,*\\".contains(&b) && !b.is_ascii_uppercase())
+        && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@,*\\".contains(&b) && !b.is_ascii_uppercase())
 }
 
 /// The key whose name is most like `name`, if any is like it at all.
@@ -253,12 +233,7 @@ mod tests {
         let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
         assert_eq!(fields.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
         for key in KEYS {
-            assert!(
-                key.kind.allows(&fields[key.name]),
-                "{} = {}",
-                key.name,
-                fields[key.name]
-            );
+            assert!(key.kind.allows(&fields[key.name]), "{} = {}", key.name, fields[key.name]);
         }
     }
 

@@ -75,9 +75,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             }
         }
         if let Some(list) = part.apps {
-            problems.extend(apps::problems(
-                list.iter().map(|(app, origin)| (app, origin.clone())),
-            ));
+            problems.extend(apps::problems(list.iter().map(|(app, origin)| (app, origin.clone()))));
             apps = list;
         }
     }
@@ -99,11 +97,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             problems.push(clash.problem.placed(origin.unwrap_or_default()));
         }
     }
-    if problems.is_empty() {
-        Ok(Loaded { config, origins })
-    } else {
-        Err(Problems(problems))
-    }
+    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(Problems(problems)) }
 }
 
 /// Judges one value alone.
@@ -114,11 +108,7 @@ fn judge(name: &str, value: &Value) -> Result<(), Problem> {
     if key.kind.allows(value) {
         return Ok(());
     }
-    Err(Problem::of(
-        name,
-        Some(value),
-        format!("must be {}", key.kind.allowed()),
-    ))
+    Err(Problem::of(name, Some(value), format!("must be {}", key.kind.allowed())))
 }
 
 fn unknown(name: &str) -> String {
@@ -158,11 +148,7 @@ pub(super) fn leaves(config: &Config) -> BTreeMap<String, Value> {
     for (name, value) in Table::try_from(config).unwrap_or_default() {
         match value {
             Value::Table(inside) => {
-                leaves.extend(
-                    inside
-                        .into_iter()
-                        .map(|(inner, value)| (format!("{name}.{inner}"), value)),
-                );
+                leaves.extend(inside.into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
             }
             value => {
                 leaves.insert(name, value);
@@ -205,10 +191,7 @@ mod tests {
         };
         let sources = Sources {
             file: path,
-            environment: environment
-                .iter()
-                .map(|&(name, value)| (name.into(), value.into()))
-                .collect(),
+            environment: environment.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
             flags: flags.iter().map(setting).collect(),
         };
         (folder, sources)
@@ -217,19 +200,10 @@ mod tests {
     #[test]
     fn nothing_given_is_local_mode_with_the_defaults() {
         let loaded = load(&Sources::default()).unwrap();
-        let local = Config {
-            local: true,
-            ..Config::default()
-        };
+        let local = Config { local: true, ..Config::default() };
         assert_eq!(loaded.config, local);
         assert!(local.dev_login_on());
-        assert!(
-            !Config {
-                listen: "0.0.0.0:1".parse().unwrap(),
-                ..local
-            }
-            .dev_login_on()
-        );
+        assert!(!Config { listen: "0.0.0.0:1".parse().unwrap(), ..local }.dev_login_on());
         assert!(!Config::default().dev_login_on());
     }
 
@@ -244,21 +218,11 @@ mod tests {
                 ("HONGYAN_REGION", ""),
                 ("HOME", "/"),
             ],
-            &[
-                ("limits.queue", "300"),
-                ("sessions.ping", "0.5e1"),
-                ("dev_login", "false"),
-            ],
+            &[("limits.queue", "300"), ("sessions.ping", "0.5e1"), ("dev_login", "false")],
         );
         let Loaded { config, origins } = load(&given).unwrap();
-        assert_eq!(
-            (config.region.as_str(), config.node.as_str()),
-            ("file", "variable")
-        );
-        assert_eq!(
-            (config.limits.queue, config.limits.window, config.limits.content),
-            (300, 8, 2_000)
-        );
+        assert_eq!((config.region.as_str(), config.node.as_str()), ("file", "variable"));
+        assert_eq!((config.limits.queue, config.limits.window, config.limits.content), (300, 8, 2_000));
         assert_eq!(config.sessions.ping.as_secs(), 5);
         assert_eq!(config.dev_login, DevLogin::Off);
         assert!(!config.local);
@@ -278,9 +242,7 @@ mod tests {
             &[("limits.content", "1"), ("nonsense", "1")],
         );
         let found = load(&given).unwrap_err();
-        let text = found
-            .to_string()
-            .replace(given.file.as_deref().and_then(Path::to_str).unwrap(), "FILE");
+        let text = found.to_string().replace(given.file.as_deref().and_then(Path::to_str).unwrap(), "FILE");
         for line in [
             "lisen (FILE:1): no such key; did you mean listen?",
             "limits (FILE:2): is a table: write [limits] and its keys below",
@@ -294,10 +256,7 @@ mod tests {
             "limits.content = 1 (--set limits.content): must be 1024 to 1048576 bytes",
             "nonsense (--set nonsense): no such key",
         ] {
-            assert!(
-                text.lines().any(|l| l.trim() == line),
-                "no line {line:?} in\n{text}"
-            );
+            assert!(text.lines().any(|l| l.trim() == line), "no line {line:?} in\n{text}");
         }
         assert!(text.starts_with("11 problems"), "{text}");
         assert!(!text.contains("geheim"));
@@ -305,42 +264,21 @@ mod tests {
 
     #[test]
     fn a_clash_is_told_where_it_was_made_and_not_about_a_bad_value() {
-        let (_folder, given) = sources(
-            None,
-            &[("HONGYAN_LISTEN", "0.0.0.0:80")],
-            &[("dev_login", "true")],
-        );
+        let (_folder, given) = sources(None, &[("HONGYAN_LISTEN", "0.0.0.0:80")], &[("dev_login", "true")]);
         let text = load(&given).unwrap_err().to_string();
-        assert!(
-            text.contains("dev_login = true (--set dev_login): would let anybody"),
-            "{text}"
-        );
+        assert!(text.contains("dev_login = true (--set dev_login): would let anybody"), "{text}");
         let (_folder, given) = sources(None, &[], &[("limits.frame", "x"), ("limits.content", "500000")]);
         assert_eq!(load(&given).unwrap_err().0.len(), 1);
     }
 
     #[test]
     fn a_file_that_is_no_toml_is_told_with_its_line() {
-        let (_folder, given) = sources(
-            Some("listen = \"127.0.0.1:1\"\nnode = \n[limits]\nqueue = = 3\n"),
-            &[],
-            &[],
-        );
+        let (_folder, given) =
+            sources(Some("listen = \"127.0.0.1:1\"\nnode = \n[limits]\nqueue = = 3\n"), &[], &[]);
         let text = load(&given).unwrap_err().to_string();
-        assert!(
-            text.contains("hongyan.toml:2: ") && text.contains("hongyan.toml:4: "),
-            "{text}"
-        );
-        let missing = Sources {
-            file: Some("no/such.toml".into()),
-            ..Sources::default()
-        };
-        assert!(
-            load(&missing)
-                .unwrap_err()
-                .to_string()
-                .contains("no/such.toml: cannot be read")
-        );
+        assert!(text.contains("hongyan.toml:2: ") && text.contains("hongyan.toml:4: "), "{text}");
+        let missing = Sources { file: Some("no/such.toml".into()), ..Sources::default() };
+        assert!(load(&missing).unwrap_err().to_string().contains("no/such.toml: cannot be read"));
     }
 
     #[test]
@@ -357,11 +295,7 @@ mod tests {
             &[],
         );
         let config = load(&given).unwrap().config;
-        let apps: Vec<_> = config
-            .apps
-            .iter()
-            .map(|app| (app.key.as_str(), app.secret.as_str()))
-            .collect();
+        let apps: Vec<_> = config.apps.iter().map(|app| (app.key.as_str(), app.secret.as_str())).collect();
         assert_eq!(apps, [("a", "s3cr3t-a"), ("b", "s3cr3t:b")]);
         assert_eq!((config.log.filter.as_str(), config.local), ("debug", false));
     }

@@ -65,7 +65,7 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// The server API.
     pub api: ApiConfig,
-    /// Memory of the store.
+    /// Memory and disk of the store.
     pub store: StoreConfig,
     /// Logs.
     pub log: LogConfig,

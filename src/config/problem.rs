@@ -49,22 +49,12 @@ pub struct Problem {
 impl Problem {
     /// A problem about a place, not a key.
     pub fn at(origin: Origin, why: impl Into<String>) -> Self {
-        Self {
-            key: String::new(),
-            value: None,
-            origin,
-            why: why.into(),
-        }
+        Self { key: String::new(), value: None, origin, why: why.into() }
     }
 
     /// A problem about a key; the origin is [`Origin::Default`] until it is known.
     pub fn of(key: impl Into<String>, value: Option<&toml::Value>, why: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            value: value.map(shown),
-            origin: Origin::Default,
-            why: why.into(),
-        }
+        Self { key: key.into(), value: value.map(shown), origin: Origin::Default, why: why.into() }
     }
 
     /// The same, with its place.

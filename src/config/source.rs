@@ -36,17 +36,12 @@ pub(super) struct Found {
 
 /// Reads the configuration file.
 pub(super) fn file(path: &Path) -> Found {
-    let place = |line| Origin::File {
-        path: path.to_owned(),
-        line,
-    };
+    let place = |line| Origin::File { path: path.to_owned(), line };
     let mut found = Found::default();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) => {
-            found
-                .problems
-                .push(Problem::at(place(0), format!("cannot be read: {e}")));
+            found.problems.push(Problem::at(place(0), format!("cannot be read: {e}")));
             return found;
         }
     };
@@ -54,11 +49,9 @@ pub(super) fn file(path: &Path) -> Found {
     let (table, errors) = DeTable::parse_recoverable(&text);
     if !errors.is_empty() {
         // What the parser made of the rest is a guess, so nothing is said about it.
-        found.problems.extend(
-            errors
-                .iter()
-                .map(|e| Problem::at(e.span().map_or(place(0), line), e.message().trim())),
-        );
+        found
+            .problems
+            .extend(errors.iter().map(|e| Problem::at(e.span().map_or(place(0), line), e.message().trim())));
         found.problems.dedup();
         return found;
     }
@@ -66,9 +59,7 @@ pub(super) fn file(path: &Path) -> Found {
         let (name, at) = (name.get_ref().to_string(), name.span());
         match value.get_ref() {
             DeValue::Array(list) if name == "apps" => {
-                let apps = list
-                    .iter()
-                    .filter_map(|item| app(item, &line, &mut found.problems));
+                let apps = list.iter().filter_map(|item| app(item, &line, &mut found.problems));
                 found.apps = Some(apps.collect());
             }
             _ if name == "apps" => {
@@ -153,9 +144,7 @@ fn app(
 /// Reads the variables.
 pub(super) fn environment(all: &[(OsString, OsString)]) -> Found {
     let mut found = Found::default();
-    let ours = all
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value)));
+    let ours = all.iter().filter_map(|(name, value)| Some((name.to_str()?, value)));
     let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(PREFIX)).collect();
     // The short form first, so that the long one counts where both are given.
     ours.sort_unstable_by_key(|(name, _)| (*name != "HONGYAN_LOG", *name));
@@ -172,11 +161,9 @@ pub(super) fn environment(all: &[(OsString, OsString)]) -> Found {
         match key {
             // Empty counts as not set: that is what `${NAME:-}` in a compose file gives.
             _ if value.is_empty() => {}
-            Some(key) => found.leaves.push(Leaf {
-                key: key.name.to_owned(),
-                value: key.kind.read(value),
-                origin,
-            }),
+            Some(key) => {
+                found.leaves.push(Leaf { key: key.name.to_owned(), value: key.kind.read(value), origin })
+            }
             None if name == "HONGYAN_APPS" => {
                 let (apps, problems) = listed_apps(value, &origin);
                 found.apps = Some(apps);
@@ -203,11 +190,7 @@ fn listed_apps(text: &str, origin: &Origin) -> (Vec<(App, Origin)>, Vec<Problem>
     for (number, part) in text.split(',').map(str::trim).enumerate() {
         match part.split_once(':') {
             Some((key, secret)) => {
-                let app = App {
-                    key: key.into(),
-                    secret: secret.into(),
-                    ..App::default()
-                };
+                let app = App { key: key.into(), secret: secret.into(), ..App::default() };
                 apps.push((app, origin.clone()));
             }
             None => {
@@ -239,8 +222,5 @@ pub(super) fn flags(all: &[Setting]) -> Found {
         },
         origin: Origin::Flag(setting.flag.clone()),
     };
-    Found {
-        leaves: all.iter().map(leaf).collect(),
-        ..Found::default()
-    }
+    Found { leaves: all.iter().map(leaf).collect(), ..Found::default() }
 }

@@ -102,12 +102,7 @@ impl Histogram {
 
     fn new(bounds: &'static [u64], scale: f64) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            bounds,
-            buckets,
-            sum: AtomicU64::new(0),
-            scale,
-        }
+        Self { bounds, buckets, sum: AtomicU64::new(0), scale }
     }
 
     /// Counts one value in raw units.
@@ -141,10 +136,7 @@ impl<T: Default> Family<T> {
     /// An empty family.
     #[must_use]
     pub const fn new(label: &'static str) -> Self {
-        Self {
-            label,
-            members: RwLock::new(BTreeMap::new()),
-        }
+        Self { label, members: RwLock::new(BTreeMap::new()) }
     }
 
     /// The member with this label value, made when it is new. Keep it where it is used often.
@@ -212,10 +204,7 @@ impl<T: Render> Render for Family<T> {
 
 /// A label value as the format wants it.
 fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Text in the making.

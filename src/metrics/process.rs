@@ -19,26 +19,13 @@ pub(super) fn render(text: &mut Text, started: SystemTime) {
         1,
     );
     if let Ok(age) = started.duration_since(UNIX_EPOCH) {
-        let (name, help) = (
-            "process_start_time_seconds",
-            "When the process started, in seconds since 1970.",
-        );
+        let (name, help) = ("process_start_time_seconds", "When the process started, in seconds since 1970.");
         text.plain(name, help, "gauge", "", age.as_secs_f64());
     }
     if let Ok(status) = fs::read_to_string("/proc/self/status") {
         for (field, name, help, unit) in [
-            (
-                "VmRSS:",
-                "process_resident_memory_bytes",
-                "Resident memory.",
-                1_024,
-            ),
-            (
-                "VmSize:",
-                "process_virtual_memory_bytes",
-                "Virtual memory.",
-                1_024,
-            ),
+            ("VmRSS:", "process_resident_memory_bytes", "Resident memory.", 1_024),
+            ("VmSize:", "process_virtual_memory_bytes", "Virtual memory.", 1_024),
             ("Threads:", "process_threads", "Threads.", 1),
         ] {
             if let Some(value) = number_after(&status, field) {
@@ -46,32 +33,16 @@ pub(super) fn render(text: &mut Text, started: SystemTime) {
             }
         }
     }
-    if let Some(seconds) = fs::read_to_string("/proc/self/stat")
-        .ok()
-        .as_deref()
-        .and_then(cpu_seconds)
-    {
+    if let Some(seconds) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds) {
         let (name, help) = ("process_cpu_seconds_total", "User and system CPU time.");
         text.plain(name, help, "counter", "", seconds);
     }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
-        text.plain(
-            "process_open_fds",
-            "Open files and sockets.",
-            "gauge",
-            "",
-            files.count(),
-        );
+        text.plain("process_open_fds", "Open files and sockets.", "gauge", "", files.count());
     }
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     if let Some(max) = number_after(&limits, "Max open files") {
-        text.plain(
-            "process_max_fds",
-            "Files and sockets that may be open.",
-            "gauge",
-            "",
-            max,
-        );
+        text.plain("process_max_fds", "Files and sockets that may be open.", "gauge", "", max);
     }
 }
 
@@ -107,16 +78,9 @@ mod tests {
         let mut text = Text::default();
         render(&mut text, SystemTime::now());
         let text = text.finish();
-        for name in [
-            "process_resident_memory_bytes",
-            "process_open_fds",
-            "process_max_fds",
-        ] {
+        for name in ["process_resident_memory_bytes", "process_open_fds", "process_max_fds"] {
             let line = text.lines().find(|l| l.starts_with(name)).unwrap();
-            assert!(
-                line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 0,
-                "{line}"
-            );
+            assert!(line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 0, "{line}");
         }
     }
 }

@@ -108,11 +108,7 @@ impl<'a> Reader<'a> {
 
     /// Up to the next NUL, which is skipped.
     fn until_nul(&mut self) -> Decoded<&'a str> {
-        let at = self
-            .0
-            .iter()
-            .position(|&byte| byte == 0)
-            .ok_or(Broken("a key has no end mark"))?;
+        let at = self.0.iter().position(|&byte| byte == 0).ok_or(Broken("a key has no end mark"))?;
         let text = utf8(&self.0[..at])?;
         self.0 = &self.0[at + 1..];
         Ok(text)
@@ -125,11 +121,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(self) -> Decoded<()> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Broken("bytes are left over"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Broken("bytes are left over")) }
     }
 }
 
@@ -201,19 +193,11 @@ pub(super) fn read_log(bytes: &[u8]) -> Decoded<Log> {
         Kind::Private | Kind::System => {
             let b = reader.until_nul()?;
             let user = UserKey::new(app, a).map_err(|_| Broken("a key names no user"))?;
-            if kind == Kind::Private {
-                Log::between(&user, b)
-            } else {
-                Log::system(&user, b)
-            }
+            if kind == Kind::Private { Log::between(&user, b) } else { Log::system(&user, b) }
         }
         _ => Log::group(kind, app, a),
     };
-    if log.as_bytes() == bytes {
-        Ok(log)
-    } else {
-        Err(Broken("a key names no log"))
-    }
+    if log.as_bytes() == bytes { Ok(log) } else { Err(Broken("a key names no log")) }
 }
 
 /// User and NUL: the key of a mailbox's row, and the start of all of a user's keys.
@@ -346,10 +330,7 @@ pub(super) fn read_body(key: &[u8], value: &Slice) -> Decoded<Message> {
     let push = if bits & HAS_PUSH == 0 {
         None
     } else {
-        Some(Box::new(Push {
-            text: reader.text()?.into(),
-            data: reader.text()?.into(),
-        }))
+        Some(Box::new(Push { text: reader.text()?.into(), data: reader.text()?.into() }))
     };
     let content = if reader.0.len() < SHARE_FROM {
         Bytes::copy_from_slice(reader.0)
@@ -357,28 +338,13 @@ pub(super) fn read_body(key: &[u8], value: &Slice) -> Decoded<Message> {
         let start = value.len() - reader.0.len();
         Bytes::from_owner(value.clone()).slice(start..)
     };
-    Ok(Message {
-        id,
-        kind,
-        from,
-        to,
-        at,
-        class,
-        content: Content::trusted(content),
-        flags,
-        cid,
-        push,
-    })
+    Ok(Message { id, kind, from, to, at, class, content: Content::trusted(content), flags, cid, push })
 }
 
 /// The class's name; the commonest one is not allocated anew for every message.
 fn shared(class: &str) -> Arc<str> {
     static TEXT: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "RC:TxtMsg".into());
-    if class == &**TEXT {
-        TEXT.clone()
-    } else {
-        class.into()
-    }
+    if class == &**TEXT { TEXT.clone() } else { class.into() }
 }
 
 const ROW_MESSAGE: u8 = 1;
@@ -393,14 +359,7 @@ pub(super) fn entry_value(out: &mut Vec<u8>, row: &EntryRow) {
     out.clear();
     out.push(FORMAT);
     let conversation = match row {
-        EntryRow::Message {
-            id,
-            at,
-            conversation,
-            mine,
-            flags,
-            ordinal,
-        } => {
+        EntryRow::Message { id, at, conversation, mine, flags, ordinal } => {
             out.push(if *mine { ROW_MINE } else { ROW_MESSAGE });
             out.extend_from_slice(&id.0.to_be_bytes());
             out.extend_from_slice(&at.0.to_be_bytes());
@@ -408,12 +367,7 @@ pub(super) fn entry_value(out: &mut Vec<u8>, row: &EntryRow) {
             put_number(out, *ordinal);
             conversation
         }
-        EntryRow::Read {
-            conversation,
-            upto,
-            ordinal,
-            removed,
-        } => {
+        EntryRow::Read { conversation, upto, ordinal, removed } => {
             out.push(if *removed { ROW_READ_REMOVED } else { ROW_READ });
             out.extend_from_slice(&upto.0.to_be_bytes());
             put_number(out, *ordinal);
@@ -424,13 +378,7 @@ pub(super) fn entry_value(out: &mut Vec<u8>, row: &EntryRow) {
             out.extend_from_slice(&at.0.to_be_bytes());
             conversation
         }
-        EntryRow::Recall {
-            conversation,
-            id,
-            at,
-            by,
-            extra,
-        } => {
+        EntryRow::Recall { conversation, id, at, by, extra } => {
             out.push(ROW_RECALL);
             out.extend_from_slice(&id.0.to_be_bytes());
             out.extend_from_slice(&at.0.to_be_bytes());
@@ -447,10 +395,7 @@ pub(super) fn entry_value(out: &mut Vec<u8>, row: &EntryRow) {
 pub(super) fn read_entry(value: &[u8]) -> Decoded<EntryRow> {
     let mut reader = Reader::value(value)?;
     let conversation = |mut reader: Reader<'_>| -> Decoded<Conversation> {
-        Ok(Conversation {
-            kind: reader.kind()?,
-            target: utf8(reader.0)?.into(),
-        })
+        Ok(Conversation { kind: reader.kind()?, target: utf8(reader.0)?.into() })
     };
     Ok(match reader.byte()? {
         tag @ (ROW_MESSAGE | ROW_MINE) => EntryRow::Message {
@@ -467,10 +412,7 @@ pub(super) fn read_entry(value: &[u8]) -> Decoded<EntryRow> {
             removed: tag == ROW_READ_REMOVED,
             conversation: conversation(reader)?,
         },
-        ROW_RECEIPT => EntryRow::Receipt {
-            at: reader.stamp()?,
-            conversation: conversation(reader)?,
-        },
+        ROW_RECEIPT => EntryRow::Receipt { at: reader.stamp()?, conversation: conversation(reader)? },
         ROW_RECALL => EntryRow::Recall {
             id: reader.id()?,
             at: reader.stamp()?,
@@ -560,10 +502,7 @@ pub(super) fn read_batch(value: &[u8]) -> Decoded<BatchMark> {
     if reader.array()? != BATCH_MAGIC {
         return Err(Broken("a batch's row has an unknown format"));
     }
-    let mark = BatchMark {
-        number: reader.stamp()?.0,
-        last: reader.stamp()?,
-    };
+    let mark = BatchMark { number: reader.stamp()?.0, last: reader.stamp()? };
     let sum = reader.stamp()?.0;
     reader.end()?;
     if batch_value(mark)[24..] == sum.to_be_bytes() {

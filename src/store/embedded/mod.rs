@@ -86,24 +86,17 @@ impl Embedded {
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| StoreError::Io {
-        path: path.into(),
-        source,
-    })
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StoreError::Io { path: path.into(), source })
 }
 
 /// What the engine's error means to whoever runs the node.
 fn engine_error(path: &Path, error: fjall::Error) -> StoreError {
     match error {
         fjall::Error::Locked => StoreError::Locked { path: path.into() },
-        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => StoreError::Io {
-            path: path.into(),
-            source,
-        },
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+            StoreError::Io { path: path.into(), source }
+        }
         other => StoreError::Engine(other.to_string()),
     }
 }

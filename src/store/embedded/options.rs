@@ -19,10 +19,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            cache: 64 << 20,
-            journals: 256 << 20,
-        }
+        Self { cache: 64 << 20, journals: 256 << 20 }
     }
 }
 

@@ -28,17 +28,10 @@ impl Embedded {
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, Broken>,
     ) -> Result<Option<T>, StoreError> {
-        let Some(value) = self
-            .db
-            .snapshot()
-            .get(keyspace, key)
-            .map_err(|error| self.engine(error))?
-        else {
+        let Some(value) = self.db.snapshot().get(keyspace, key).map_err(|error| self.engine(error))? else {
             return Ok(None);
         };
-        decode(&value)
-            .map(Some)
-            .map_err(|broken| self.broken(keyspace, broken))
+        decode(&value).map(Some).map_err(|broken| self.broken(keyspace, broken))
     }
 
     /// The rows of a range, in order; stops when `each` says so.
@@ -65,9 +58,7 @@ impl Embedded {
         let snapshot = self.db.snapshot();
         let mut key = Vec::new();
         codec::user_key(&mut key, user);
-        let row = snapshot
-            .get(&self.mailboxes, &key)
-            .map_err(|error| self.engine(error))?;
+        let row = snapshot.get(&self.mailboxes, &key).map_err(|error| self.engine(error))?;
         let mailbox: Option<MailboxRow> = row
             .map(|row| codec::read_mailbox(&row))
             .transpose()
@@ -77,9 +68,7 @@ impl Embedded {
         let range = (Included(&key[..]), Excluded(&end[..]));
         self.scan(&snapshot, &self.conversations, range, false, |key, value| {
             let (_, conversation) = codec::read_conversation_key(key)?;
-            found
-                .conversations
-                .push((conversation, codec::read_conversation(value)?));
+            found.conversations.push((conversation, codec::read_conversation(value)?));
             Ok(true)
         })?;
         let after = mailbox.as_ref().map_or(Stamp::ZERO, |row| row.last);
@@ -115,10 +104,7 @@ impl Embedded {
         max_bytes: usize,
     ) -> Result<EntryPage, StoreError> {
         let snapshot = self.db.snapshot();
-        let mut page = EntryPage {
-            last: after,
-            ..EntryPage::default()
-        };
+        let mut page = EntryPage { last: after, ..EntryPage::default() };
         let mut bytes = 0;
         let mut failed = None;
         self.scan_entries(&snapshot, user, after, |pos, value| {
@@ -128,25 +114,18 @@ impl Embedded {
             }
             let row = codec::read_entry(value)?;
             let what = match &row {
-                EntryRow::Message {
-                    id,
-                    at,
-                    conversation,
-                    ordinal,
-                    ..
-                } => match self.read_message(&snapshot, &conversation.log(user), *at, *id) {
-                    Ok(message) => message.map(|message| {
-                        bytes += message.content.json().len();
-                        What::Message {
-                            message,
-                            ordinal: *ordinal,
+                EntryRow::Message { id, at, conversation, ordinal, .. } => {
+                    match self.read_message(&snapshot, &conversation.log(user), *at, *id) {
+                        Ok(message) => message.map(|message| {
+                            bytes += message.content.json().len();
+                            What::Message { message, ordinal: *ordinal }
+                        }),
+                        Err(error) => {
+                            failed = Some(error);
+                            return Ok(false);
                         }
-                    }),
-                    Err(error) => {
-                        failed = Some(error);
-                        return Ok(false);
                     }
-                },
+                }
                 _ => row.into_what(),
             };
             page.last = pos;
@@ -165,10 +144,7 @@ impl Embedded {
     ) -> Result<Option<Arc<Message>>, StoreError> {
         let mut key = Vec::with_capacity(log.as_bytes().len() + 24);
         codec::body_key(&mut key, log.as_bytes(), at, id);
-        let Some(value) = snapshot
-            .get(&self.bodies, &key)
-            .map_err(|error| self.engine(error))?
-        else {
+        let Some(value) = snapshot.get(&self.bodies, &key).map_err(|error| self.engine(error))? else {
             return Ok(None);
         };
         let message = codec::read_body(&key, &value).map_err(|broken| self.broken(&self.bodies, broken))?;
@@ -201,22 +177,16 @@ impl Embedded {
             (Excluded(&from[..]), Included(&to[..]))
         };
         let (mut found, mut more) = (Vec::new(), false);
-        self.scan(
-            &self.db.snapshot(),
-            &self.bodies,
-            range,
-            backwards,
-            |key, value| {
-                let message = codec::read_body(key, value)?;
-                if keep(&message) {
-                    more = found.len() == limit;
-                    if !more {
-                        found.push(Arc::new(message));
-                    }
+        self.scan(&self.db.snapshot(), &self.bodies, range, backwards, |key, value| {
+            let message = codec::read_body(key, value)?;
+            if keep(&message) {
+                more = found.len() == limit;
+                if !more {
+                    found.push(Arc::new(message));
                 }
-                Ok(!more)
-            },
-        )?;
+            }
+            Ok(!more)
+        })?;
         if backwards {
             found.reverse();
         }
@@ -237,10 +207,7 @@ impl Embedded {
         let mut key = Vec::new();
         let mut fact = |about| -> Result<Option<FactValue>, StoreError> {
             codec::fact_key(&mut key, &about);
-            let Some(row) = snapshot
-                .get(&self.facts, &key)
-                .map_err(|error| self.engine(error))?
-            else {
+            let Some(row) = snapshot.get(&self.facts, &key).map_err(|error| self.engine(error))? else {
                 return Ok(None);
             };
             let fact = codec::read_fact(&row).map_err(|broken| self.broken(&self.facts, broken))?;

@@ -19,12 +19,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(mark: BatchMark) -> Self {
-        Self {
-            mark,
-            failed: false,
-            key: Vec::new(),
-            value: Vec::new(),
-        }
+        Self { mark, failed: false, key: Vec::new(), value: Vec::new() }
     }
 
     /// The last committed batch.
@@ -56,10 +51,7 @@ impl Embedded {
             ));
         }
         let highest = writes.iter().map(stamp).max().unwrap_or_default();
-        let mark = BatchMark {
-            number: writer.mark.number + 1,
-            last: writer.mark.last.max(highest),
-        };
+        let mark = BatchMark { number: writer.mark.number + 1, last: writer.mark.last.max(highest) };
         let batch = self.batch(writes, mark, &mut writer.key, &mut writer.value)?;
         let done = batch.durability(Some(PersistMode::SyncData)).commit();
         writer.failed = done.is_err();
@@ -78,11 +70,7 @@ impl Embedded {
         value: &mut Vec<u8>,
     ) -> Result<OwnedWriteBatch, StoreError> {
         let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), writes.len() + 1);
-        batch.insert(
-            &self.meta,
-            codec::BATCH_KEY,
-            Slice::from(codec::batch_value(mark)),
-        );
+        batch.insert(&self.meta, codec::BATCH_KEY, Slice::from(codec::batch_value(mark)));
         for (i, write) in writes.iter().enumerate() {
             let mut encoded = Ok(());
             let keyspace = match write {
@@ -101,11 +89,7 @@ impl Embedded {
                     encoded = codec::mailbox_value(value, row);
                     &self.mailboxes
                 }
-                Write::Conversation {
-                    user,
-                    conversation,
-                    row,
-                } => {
+                Write::Conversation { user, conversation, row } => {
                     codec::conversation_key(key, user, conversation);
                     encoded = codec::conversation_value(value, row);
                     &self.conversations
@@ -126,10 +110,7 @@ impl Embedded {
             };
             encoded.map_err(|broken| StoreError::Engine(broken.to_string()))?;
             if key.len() > codec::MAX_KEY {
-                return Err(StoreError::Engine(format!(
-                    "a key of {} bytes is too long",
-                    key.len()
-                )));
+                return Err(StoreError::Engine(format!("a key of {} bytes is too long", key.len())));
             }
             batch.insert(keyspace, Slice::from(&key[..]), Slice::from(&value[..]));
         }
