@@ -1,12 +1,10 @@
 //! The apps that this service serves: key and secret of each.
 
 use crate::model::{BadId, check_id};
-use serde::Deserialize;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// An app's secret. [`fmt::Debug`] does not show it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -14,12 +12,6 @@ impl Secret {
     #[must_use]
     pub const fn reveal(&self) -> &Arc<str> {
         &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text.into())
     }
 }
 
@@ -35,16 +27,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One app, as it stands in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One app.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     /// Its key: 1 to 64 bytes without control characters. Public.
     pub key: Arc<str>,
     /// Its secret; signs server API calls and user tokens. Must not be empty.
     pub secret: Secret,
-    /// Locked: its calls are refused and its tokens do not connect. Default: no.
-    #[serde(default)]
+    /// Locked: its calls are refused and its tokens do not connect.
     pub disabled: bool,
 }
 
@@ -165,10 +155,33 @@ mod tests {
         let bad = [App::new("a", "x"), App::new("a", "y"), App::new("b", ""), App::new("", "z")];
         assert_eq!(Apps::new(bad).unwrap_err().len(), 3);
     }
+}
 
-    #[test]
-    fn apps_are_read_from_configuration() {
-        let app: App = toml::from_str("key = \"a\"\nsecret = \"x\"").unwrap();
-        assert_eq!(app, App::new("a", "x"));
+/// All apps, for everyone who needs them; replaced as a whole when the list changes.
+#[derive(Clone, Debug, Default)]
+pub struct SharedApps(Arc<parking_lot::RwLock<Arc<Apps>>>);
+
+impl SharedApps {
+    /// Shares `apps`.
+    #[must_use]
+    pub fn new(apps: Apps) -> Self {
+        Self(Arc::new(parking_lot::RwLock::new(Arc::new(apps))))
+    }
+
+    /// The apps as they are now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Apps> {
+        self.0.read().clone()
+    }
+
+    /// Puts `apps` in the place of what was there.
+    pub fn replace(&self, apps: Apps) {
+        *self.0.write() = Arc::new(apps);
+    }
+
+    /// See [`Apps::secret`].
+    #[must_use]
+    pub fn secret(&self, key: &str) -> Option<Arc<str>> {
+        self.0.read().secret(key)
     }
 }

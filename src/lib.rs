@@ -9,9 +9,11 @@
 //! | 3 | [`store`] | the disk |
 
 pub mod admin;
+pub mod api;
 pub mod apps;
 pub mod cli;
 pub mod config;
+pub mod edge;
 pub mod gossip;
 pub mod hub;
 pub mod listen;

@@ -158,7 +158,6 @@ class Page {
     this.renderAll();
     const last = sessionStorage.getItem(OPEN);
     if (last && store.conversations.has(last) && !narrow.matches) this.open(last);
-    else if (!narrow.matches) this.list.focus();
   }
 
   #listen() {

@@ -48,6 +48,7 @@ export class Banner {
       else if (this.#state === 'connecting') text = t('state.connecting');
       else text = t('error.closed');
     }
+    if (text && this.#element.hidden) announce(text); // once, not with every second of the countdown
     this.#element.hidden = !text;
     setText(byId('banner-text', HTMLElement), text);
   }

@@ -50,7 +50,10 @@ function image({ data, url }) {
   const src = pictureSource(data) || url;
   const broken = () => h('span', { class: 'broken' }, icon('image'), t('image.broken'));
   if (!src) return { kind: 'broken', body: h('div', {}, broken()) };
-  const img = h('img', { src, alt: t('image.alt'), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer', onerror: () => button.replaceWith(broken()) });
+  const img = h('img', { src, alt: t('image.alt'), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer', onerror: () => {
+    button.closest('.bubble')?.classList.replace('bubble-image', 'bubble-broken');
+    button.replaceWith(broken());
+  } });
   const button = h('button', { type: 'button', class: 'photo', 'aria-label': t('image.open'), onclick: () => showPicture(src, url) }, img);
   return { kind: 'image', body: h('div', {}, button) };
 }

@@ -9,6 +9,9 @@ import { keyOf } from './model.js';
 /** @typedef {import('./types.js').Message} Message */
 
 const PAGE = 30;
+/** Conversations fetched at a time, and how many times at most. */
+const LIST_PAGE = 200;
+const LIST_PAGES = 5;
 /** A typing mark is sent at most this often, and shown this long, ms. */
 const TYPING_EVERY = 4000;
 const TYPING_SHOWN = 7000;
@@ -43,7 +46,7 @@ export class Chat extends EventTarget {
     on('message', (m) => this.#message(m));
     on('sent', (m) => this.store.addMessage(m, true));
     on('receipt', (r) => store.receipt(r));
-    on('read', (r) => store.markRead(keyOf(r.kind, r.target), r.upto));
+    on('read', (r) => this.#readElsewhere(r));
     on('recall', (r) => store.recall(keyOf(r.kind, r.target), r.id));
     on('presence', (p) => store.presence(p.user, p.online));
     on('reset', () => this.#reset());
@@ -67,13 +70,27 @@ export class Chat extends EventTarget {
 
   /** Conversations, blocks and names, as the server has them. */
   async refresh() {
-    const [{ conversations }, blocks] = await Promise.all([
-      this.client.conversations({ limit: 200 }),
-      this.client.blocks(),
-    ]);
-    for (const c of conversations) this.store.mergeConversation(c);
-    this.store.blocked = new Set(blocks);
+    const blocks = this.client.blocks();
+    blocks.catch(() => {}); // told below, unless the list fails first
+    /** @type {number | undefined} */
+    let before;
+    for (let page = 0; page < LIST_PAGES; page++) {
+      const { conversations, more } = await this.client.conversations({ limit: LIST_PAGE, before });
+      for (const c of conversations) this.store.mergeConversation(c);
+      before = conversations.at(-1)?.pos;
+      if (!more || !before) break;
+    }
+    for (const user of await blocks) this.store.setBlocked(user, true);
     this.#nameSoon();
+  }
+
+  /** @param {{kind: number, target: string, upto: number}} r read on another device */
+  #readElsewhere({ kind, target, upto }) {
+    const key = keyOf(kind, target);
+    this.store.markRead(key, upto);
+    // How many are left is known only to the server when messages came before this page.
+    if (!this.store.conversations.get(key)?.unread) return;
+    this.client.conversation(kind, target).then((c) => c && this.store.mergeConversation(c), () => {});
   }
 
   #reset() {
@@ -83,6 +100,7 @@ export class Chat extends EventTarget {
   }
 
   #reconnected() {
+    this.#watchSoon();
     const key = this.store.open;
     const t = key && this.store.threads.get(key);
     if (t && !t.loaded) this.#loadNewest(key);

@@ -26,7 +26,7 @@ const en = {
   'login.connect': 'Connect',
   'login.busy': 'Connecting…',
   'login.unreachable': 'The server cannot be reached. Check your network, then try again.',
-  'login.waiting': 'The server cannot be reached. Trying again in {n} s…',
+  'login.waiting': 'The server cannot be reached. Trying again in {n} s…',
   'login.local': 'Local mode: no password. Open a second tab to be a second person.',
   'logout': 'Sign out',
 
@@ -50,7 +50,7 @@ const en = {
 
   'state.offline': 'You are offline. Messages are sent when the network is back.',
   'state.connecting': 'Connecting…',
-  'state.waiting': 'Connection lost. Trying again in {n} s…',
+  'state.waiting': 'Connection lost. Trying again in {n} s…',
   'state.back': 'Connected again.',
   'kick.replaced.title': 'Open in another window',
   'kick.replaced.text': 'This chat was opened somewhere else with the same device name, so it paused here.',

@@ -6,7 +6,7 @@ import { preview } from './content.js';
 import { announce, avatar, fill, h, icon, iconButton } from './dom.js';
 import { fullTime, listTime } from './format.js';
 import { t, texts } from './language.js';
-import { openMenu } from './menu.js';
+import { openMenu, pressed } from './menu.js';
 import { progress } from './model.js';
 
 /** @typedef {import('./types.js').Conversation} Conversation */
@@ -116,14 +116,18 @@ export class ListView {
     const sign = JSON.stringify(model);
     const old = this.#rows.get(c.key);
     if (old?.sign === sign) return old.li;
-    const li = old?.li ?? h('li', { class: 'chat-item', 'data-key': c.key, oncontextmenu: (/** @type {MouseEvent} */ e) => {
-      e.preventDefault();
-      this.#menu(c.key, { x: e.clientX, y: e.clientY });
-    } });
+    const li = old?.li ?? this.#item(c.key);
     const hadFocus = li.contains(document.activeElement);
     fill(li, ...this.#content(c, person, model));
     if (hadFocus) li.querySelector('button')?.focus();
     this.#rows.set(c.key, { li, sign });
+    return li;
+  }
+
+  /** @param {string} key */
+  #item(key) {
+    const li = h('li', { class: 'chat-item', 'data-key': key });
+    pressed(li, (at) => this.#menu(key, at));
     return li;
   }
 

@@ -20,25 +20,18 @@ import { emptyConversation, emptyThread, keyOf } from './model.js';
 
 /** Messages kept of a thread that is not open. */
 const KEPT = 200;
-
 /** Positions of pushed messages kept per conversation for counting. */
 const COUNTED = 2000;
 
 export class Store extends EventTarget {
-  /** @type {Person} */
-  me = { id: '', name: '', portrait: '' };
-  /** @type {Map<string, Conversation>} */
-  conversations = new Map();
-  /** @type {Map<string, Thread>} */
-  threads = new Map();
-  /** @type {Map<string, Person>} */
-  people = new Map();
-  /** @type {Set<string>} */
-  online = new Set();
-  /** @type {Set<string>} */
-  blocked = new Set();
-  /** Conversation key → what is being prepared there. @type {Map<string, 'text' | 'voice'>} */
-  typing = new Map();
+  me = /** @type {Person} */ ({ id: '', name: '', portrait: '' });
+  conversations = /** @type {Map<string, Conversation>} */ (new Map());
+  threads = /** @type {Map<string, Thread>} */ (new Map());
+  people = /** @type {Map<string, Person>} */ (new Map());
+  online = /** @type {Set<string>} */ (new Set());
+  blocked = /** @type {Set<string>} */ (new Set());
+  /** Conversation key → what is being prepared there. */
+  typing = /** @type {Map<string, 'text' | 'voice'>} */ (new Map());
   /** Key of the open conversation, or ''. */
   open = '';
   #seq = 0;

@@ -53,8 +53,8 @@ export class ThreadView {
     this.log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.log.addEventListener('keydown', (e) => this.#keydown(e));
     this.pill.addEventListener('click', () => {
+      this.log.focus({ preventScroll: true }); // first: it would end the scrolling
       this.toEnd(true);
-      this.log.focus();
     });
     // Pictures come in, the window turns, the composer grows: stay at the end.
     const observer = new ResizeObserver(() => {
@@ -106,6 +106,7 @@ export class ThreadView {
     let before = null;
     for (const row of rows) {
       const li = this.#draw(row); // may take the place of its older self
+      /** @type {Element | null} */
       const at = before ? before.nextElementSibling : this.rows.firstElementChild;
       if (li !== at) this.rows.insertBefore(li, at);
       before = li;

@@ -74,6 +74,7 @@
  *   recall(message: Message): Promise<unknown>,
  *   history(kind: number, target: string, options?: {before?: number, after?: number, limit?: number}): Promise<{messages: Message[], more: boolean}>,
  *   conversations(options?: {limit?: number, before?: number}): Promise<{conversations: any[], more: boolean}>,
+ *   conversation(kind: number, target: string): Promise<any>,
  *   removeConversation(kind: number, target: string): Promise<unknown>,
  *   block(user: string): Promise<unknown>,
  *   unblock(user: string): Promise<unknown>,

@@ -161,8 +161,7 @@ export class Inbox {
     }
     const own = message.mine && message.cid ? this.#outbox.arrived(message.cid) : null;
     if (!this.stream.first(message.id)) return;
-    if (own?.send) this.#page.settle(own.send, message);
-    else this.#page.event(own ? 'sent' : 'message', message);
+    this.#page.event(own ? 'sent' : 'message', message);
   }
 
   /** @param {string} user @param {boolean} online */

@@ -145,13 +145,20 @@ impl MessageId {
     }
 }
 
+impl MessageId {
+    fn digits(self) -> [u8; 26] {
+        std::array::from_fn(|i| ALPHABET[(self.0 >> (125 - 5 * i)) as usize & 31])
+    }
+
+    /// Appends the 26 characters to `out`.
+    pub fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.digits());
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0_u8; 26];
-        for (i, byte) in text.iter_mut().enumerate() {
-            *byte = ALPHABET[(self.0 >> (125 - 5 * i)) as usize & 31];
-        }
-        f.pad(std::str::from_utf8(&text).unwrap_or_default())
+        f.pad(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     gossip::{Fact, FactKey},
-    model::{Content, Conversation, DeviceId, Entry, Flags, Kind, Message, MessageId, Push, Stamp, UserKey},
+    model::{
+        Content, Conversation, DeviceId, Entry, Flags, Kind, Log, Message, MessageId, Push, Stamp, UserKey,
+    },
     store::{Snapshot, Write},
 };
 use std::{sync::Arc, time::Duration};
@@ -178,6 +180,15 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Its place in the mailbox, when it has one.
+    #[must_use]
+    pub const fn place(&self) -> Option<Place> {
+        match self {
+            Self::Sent { place, .. } | Self::Read { place, .. } | Self::Recalled { place } => *place,
+            _ => None,
+        }
+    }
+
     /// The same answer, with its place in the mailbox.
     #[must_use]
     pub fn placed(self, at: Place) -> Self {
@@ -340,6 +351,13 @@ pub enum Input {
         /// Whose mailbox.
         user: UserKey,
         /// The last position to go.
+        upto: Stamp,
+    },
+    /// Retention wants a log's messages up to the time `upto` gone.
+    TrimLog {
+        /// Which log.
+        log: Log,
+        /// The last time to go.
         upto: Stamp,
     },
     /// A fact read from the store at the start.

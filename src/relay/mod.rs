@@ -128,6 +128,7 @@ impl Relay {
                 }
             }
             Input::Trim { user, upto } => self.trim(now, user, upto, effects),
+            Input::TrimLog { log, upto } => self.commits.write(Write::TrimLog { log, upto }),
             Input::Fact { key, fact } => {
                 self.clock.recover(fact.stamp);
                 self.directory.merge(key, fact);

@@ -14,6 +14,7 @@ class FakeClient extends EventTarget {
   async connect() { return { user: 'ann', name: 'Ann', portrait: '' }; }
   async disconnect() { this.state = 'closed'; }
   async conversations() { return { conversations: this.list, more: false }; }
+  async conversation(kind, target) { this.asked.push(['conversation', target]); return { ...this.list[0], unread: 1 }; }
   async blocks() { return ['cy']; }
   async users(ids) { this.asked.push(['users', ...ids]); return new Map(ids.map((id) => [id, { id, name: id.toUpperCase(), portrait: '' }])); }
   async watch(users) { this.asked.push(['watch', ...users]); return new Set(users); }
@@ -118,6 +119,31 @@ test('typing marks are seldom, only online, and go away with the message', async
   client.tell('message', { ...msg(11), type: 'RC:TypSts', status: true, content: {} });
   client.tell('state', { state: 'waiting' });
   assert.equal(store.typing.size, 0);
+});
+
+test('what is read on another device is counted again by the server', async (t) => {
+  const { client, store } = await started(t);
+  client.tell('read', { kind: 1, target: 'bo', upto: 2 });
+  await settle();
+  assert.deepEqual(client.asked.at(-1), ['conversation', 'bo']);
+  assert.equal(store.unread, 1);
+  client.tell('read', { kind: 1, target: 'bo', upto: 3 });
+  assert.equal(store.unread, 0);
+});
+
+test('a long list comes in pages', async (t) => {
+  const client = new FakeClient();
+  const asked = [];
+  client.conversations = async ({ before }) => {
+    asked.push(before);
+    return { conversations: [{ kind: 1, target: `u${asked.length}`, pos: 10 - asked.length, unread: 1, read: 0, last: null }], more: asked.length < 3 };
+  };
+  const store = new Store();
+  const chat = new Chat(client, store, () => false);
+  t.after(() => chat.stop());
+  await chat.start('token');
+  assert.deepEqual(asked, [undefined, 9, 8]);
+  assert.equal(store.unread, 3);
 });
 
 test('people in the list are watched, once for the same list', async (t) => {

@@ -14,7 +14,7 @@ const contents = (messages) => messages.map((message) => message.content.content
 const onDisk = (simulation, user, from) => contents(simulation.node.user(user).entries.map((entry) => entry.m).filter((m) => m?.from === from));
 
 test('over a bad network every send arrives once and in order, and every message is shown once', async () => {
-  await forSeeds(300, (random) => {
+  await forSeeds(200, (random) => {
     const simulation = new Simulation(random);
     const ann = new Page(simulation, 'ann', 'web-a');
     const bo = new Page(simulation, 'bo', 'web-b');
@@ -80,7 +80,7 @@ test('nor does a page that is reloaded at any moment lose, repeat or reorder wha
 });
 
 test('a backlog longer than the window arrives whole', async () => {
-  await forSeeds(60, (random) => {
+  await forSeeds(40, (random) => {
     const simulation = new Simulation(random);
     simulation.node.page = 5;
     simulation.node.user('ann').devices.set('web-a', 0);

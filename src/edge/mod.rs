@@ -1,0 +1,95 @@
+//! Floor 4: what browsers talk to.
+//!
+//! Purpose: the native protocol (`docs/protocol.md`) over WebSocket and long polling, and the pages and scripts that
+//! speak it.
+//! Flow: a transport decodes messages into frames → `requests` → the hub; the hub's answers and pushes go through a
+//! [`session::Session`]'s outbox back to the transport.
+//! Invariants: one client's fault ends that client's session and touches no other; every queue is bounded (P8).
+
+mod assets;
+mod census;
+pub mod codes;
+mod dev;
+pub mod encode;
+pub mod frames;
+mod hello;
+mod http;
+mod outbox;
+mod pager;
+mod poll;
+mod rate;
+mod requests;
+pub mod session;
+mod sweep;
+mod ws;
+
+pub use http::PeerAddress;
+
+use crate::{apps::SharedApps, config::Config, hub::Hub};
+use census::Census;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio_util::task::TaskTracker;
+
+/// What all sessions of a node share.
+pub struct Edge {
+    hub: Hub,
+    apps: SharedApps,
+    config: Config,
+    tracker: TaskTracker,
+    census: Census,
+    polls: poll::Polls,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+impl Edge {
+    /// An edge without sessions. Tasks that it starts are known to `tracker`.
+    #[must_use]
+    pub fn new(hub: Hub, apps: SharedApps, config: Config, tracker: TaskTracker) -> Arc<Self> {
+        let census = Census::new(&config.limits);
+        Arc::new(Self {
+            hub,
+            apps,
+            config,
+            tracker,
+            census,
+            polls: poll::Polls::default(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The HTTP routes of the edge.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        http::router(self)
+    }
+
+    /// Seconds since the edge started.
+    fn seconds(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// Sessions that are here.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.census.len()
+    }
+
+    /// Ends sessions that are silent or stuck, now and then, for ever.
+    pub async fn sweep(self: Arc<Self>) {
+        sweep::run(self).await;
+    }
+
+    /// Tells every session to go elsewhere, takes no new ones, and waits until all are gone or `deadline` has passed.
+    /// Gives the number of those that were cut off.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.draining.store(true, Ordering::Relaxed);
+        sweep::drain(self, deadline).await
+    }
+}

@@ -1,0 +1,58 @@
+//! Looking after sessions that do not look after themselves: the silent, the stuck, and at the end all.
+//!
+//! One timer for all of them; a timer for each would cost an idle session more than the session itself.
+
+use super::{
+    Edge,
+    codes::Code,
+    encode,
+    session::{End, Transport},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How often all sessions are looked at.
+const ROUND: Duration = Duration::from_secs(2);
+/// After the wish to stop, clients come back to this node's successor over so long at the most.
+const SPREAD: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(edge: Arc<Edge>) {
+    let idle = edge.config.sessions.idle_timeout.as_secs() as u32;
+    let mut rounds = tokio::time::interval(ROUND.min(edge.config.sessions.idle_timeout / 2));
+    loop {
+        rounds.tick().await;
+        for session in edge.census.all() {
+            let (silent, stuck) = session.silence();
+            if silent > idle {
+                session.end(End::Code(Code::Silent), "nothing was heard for too long");
+            } else if stuck > idle && session.transport == Transport::WebSocket {
+                session.end(End::Code(Code::Silent), "nothing was read for too long");
+            }
+            // One that does not read will not read its goodbye either: give the transport a few seconds, then cut.
+            if session.ended().is_some() && silent.max(stuck) > idle + 5 {
+                session.cut();
+            }
+        }
+        edge.polls.reap().await;
+    }
+}
+
+pub(super) async fn drain(edge: &Edge, deadline: Duration) -> usize {
+    let until = Instant::now() + deadline;
+    let sessions = edge.census.all();
+    let count = sessions.len().max(1) as u64;
+    for (i, session) in sessions.iter().enumerate() {
+        let after = SPREAD.as_millis() as u64 * i as u64 / count;
+        session.write(|out| encode::Object::frame(out, "move").number("after", 200 + after).end());
+        session.end(End::Leaving, "");
+    }
+    drop(sessions);
+    loop {
+        edge.polls.reap().await;
+        let left = edge.census.len();
+        if left == 0 || Instant::now() >= until {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
