@@ -118,6 +118,12 @@ impl Config {
         Ok(merged(&self.apps, apps_file::load(&self.data)?))
     }
 
+    /// Where the store keeps its files.
+    #[must_use]
+    pub fn store_folder(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
     /// The files of certificate and key, when HTTPS is on.
     #[must_use]
     pub fn tls_files(&self) -> Option<(&Path, &Path)> {

@@ -55,7 +55,7 @@ impl Node {
         };
         let tls =
             config.tls_files().map(|(certificate, key)| tls::Tls::load(certificate, key)).transpose()?;
-        let folder = config.data.join("store");
+        let folder = config.store_folder();
         let mib = |number: usize| (number as u64) << 20;
         let options = Options { cache: mib(config.store.cache), journals: mib(config.store.journals) };
         let store: Arc<dyn Store> =
