@@ -8,6 +8,7 @@ mod check;
 mod health;
 mod http;
 mod output;
+mod repair;
 mod serve;
 mod token;
 
@@ -41,6 +42,8 @@ enum Command {
     Check,
     /// Ask a running node on this machine whether it is healthy
     Health,
+    /// Make a damaged store open again without what is lost; the node must not run
+    Repair(repair::Arguments),
 }
 
 /// Settings, good with every command. What stands here beats variables, and those beat the file.
@@ -125,6 +128,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token(arguments) => token::run(&arguments, &loaded.config),
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
+        Command::Repair(arguments) => repair::run(&arguments, &loaded.config),
     }
 }
 

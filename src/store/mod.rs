@@ -13,7 +13,7 @@ pub mod embedded;
 pub mod memory;
 
 pub use commit::{Committed, GroupCommit};
-pub use embedded::{Embedded, Options};
+pub use embedded::{Embedded, Finding, Lost, Options, RepairReport, inspect, repair};
 
 use crate::{
     gossip::{Fact, FactKey},
