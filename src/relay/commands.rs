@@ -123,6 +123,8 @@ impl Relay {
                     self.assert_fact(now, FactKey::Blocked(user.clone()), None);
                 }
             }
+            // Revoked is revoked: an earlier moment brings no token back.
+            Directive::ExpireTokens { before } if self.directory.revoked(user, before) => {}
             Directive::ExpireTokens { before } => {
                 self.assert_fact(now, FactKey::TokensBefore(user.clone()), Some(FactValue::Number(before.0)));
             }
