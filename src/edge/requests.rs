@@ -401,8 +401,9 @@ async fn conversations(session: Arc<Session>, r: u64, command: Command) -> Resul
         for state in states {
             let log = state.conversation.log(&viewer);
             let last = store.message(&log, state.last_at, state.last_id)?;
-            let mut delivered = Stamp::ZERO;
-            if state.conversation.kind == Kind::Private
+            let mut delivered = state.peer_delivered.unwrap_or_default();
+            if state.peer_delivered.is_none()
+                && state.conversation.kind == Kind::Private
                 && let Ok(peer) = viewer.sibling(&state.conversation.target)
                 && let Some(row) = store.mailbox(&peer)?
             {

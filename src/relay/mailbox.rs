@@ -274,6 +274,7 @@ fn state(conversation: &Conversation, row: &ConversationRow) -> ConversationStat
         unread: unread(row),
         read: row.read,
         peer_read: row.peer_read,
+        peer_delivered: None,
     }
 }
 
