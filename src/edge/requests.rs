@@ -85,7 +85,7 @@ pub fn take(session: &Arc<Session>, message: &Bytes, frames: Vec<Decoded<'_>>) -
             match frame.pos {
                 Some(pos) => ack = ack.max(Some(Stamp(pos.min(Stamp::MAX.0)))),
                 None => session.write(|out| {
-                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None)
+                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None);
                 }),
             }
             continue;
@@ -382,7 +382,7 @@ async fn history(
     let (messages, more) = found.await?;
     session.answer(r, |object| {
         encode::list(object.key("messages"), &messages, |out, message| {
-            encode::message(out, message, &session.user)
+            encode::message(out, message, &session.user);
         });
         object.bool("more", more);
     });

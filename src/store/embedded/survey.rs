@@ -65,9 +65,9 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, last, after, upto } = *self;
         if first == last {
-            write!(f, "batch {first}")?
+            write!(f, "batch {first}")?;
         } else {
-            write!(f, "batches {first} to {last}")?
+            write!(f, "batches {first} to {last}")?;
         }
         write!(f, ", written from {} to {}", when(after), when(upto))
     }
