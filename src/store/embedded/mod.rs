@@ -93,7 +93,7 @@ impl Embedded {
             .transpose()?;
         let db = open_engine(&path, options)?;
         let open = |name: &str| {
-            db.keyspace(name, || options::keyspace(name))
+            db.keyspace(name, || options::keyspace(name, options.memtable))
                 .map_err(|error| engine_error(&path, error))
         };
         let row =
@@ -128,7 +128,7 @@ impl Embedded {
                     .number;
             }
         }
-        witness.state(mark, touched, false)?;
+        witness.state(survey.highest, touched, false)?;
         if let Some(torn) = torn {
             // It held nothing that was acknowledged, and all the rest is there.
             let _ = std::fs::remove_file(torn);

@@ -30,9 +30,9 @@ impl Survey {
             .flat_map(|journal| &journal.runs)
             .next()
             .map(|run| run.first);
-        if let Some(persisted) = persisted {
-            self.look_at_beginning(folder, journals, first.as_ref(), said, persisted, accepted);
-        }
+        let begins = persisted.is_none_or(|persisted| {
+            self.look_at_beginning(folder, journals, first.as_ref(), said, persisted, accepted)
+        });
         let mut mark = persisted.map(|persisted| persisted.meta).unwrap_or_default();
         let mut previous: Option<(BatchMark, &Journal)> = None;
         for journal in journals {
@@ -89,8 +89,17 @@ impl Survey {
             }
         }
         self.mark = mark;
+        let known = persisted
+            .iter()
+            .flat_map(|persisted| persisted.keyspaces)
+            .chain([mark, said.mark]);
+        for mark in known {
+            self.highest.number = self.highest.number.max(mark.number);
+            self.highest.last = self.highest.last.max(mark.last);
+        }
         let wanted = lower(accepted, said.mark.number);
-        if mark.number < wanted && persisted.is_some() {
+        // With no batch in the journals the tables have to hold all, which was looked at.
+        if mark.number < wanted && persisted.is_some() && (begins || first.is_some()) {
             let lost = Lost {
                 first: mark.number + 1,
                 last: wanted,
@@ -105,7 +114,10 @@ impl Survey {
                     } else {
                         Fix::Journal
                     };
-                    let why = journal.bad.last().map_or("its end is missing".into(), damaged);
+                    let why = journal
+                        .bad
+                        .last()
+                        .map_or("its end, or a journal after it, is missing".into(), damaged);
                     (journal.path.clone(), why, fix)
                 }
                 _ => (
@@ -133,7 +145,7 @@ impl Survey {
         }
     }
 
-    /// The tables have to hold what was written before the first batch of the journals.
+    /// The tables have to hold what was written before the first batch of the journals. Says whether they do.
     fn look_at_beginning(
         &mut self,
         folder: &Path,
@@ -142,7 +154,7 @@ impl Survey {
         said: &Testimony,
         persisted: &Persisted,
         accepted: &Accepted,
-    ) {
+    ) -> bool {
         let (needed, upto): (Touched, Stamp) =
             first.map_or((said.touched, said.mark.last), |row| (row.before, row.mark.last));
         let damaged = journals
@@ -175,7 +187,7 @@ impl Survey {
             lost.last = lost.last.max(needed);
             names.push(name);
         }
-        let Some((lost, names)) = lost else { return };
+        let Some((lost, names)) = lost else { return true };
         let names = names.join(", ");
         match damaged {
             Some(journal) => {
@@ -189,5 +201,6 @@ impl Survey {
                 self.lost(&file, &why, lost, Fix::Accept);
             }
         }
+        false
     }
 }
