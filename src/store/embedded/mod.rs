@@ -89,7 +89,8 @@ impl Embedded {
         let torn = survey.torn.as_ref().map(|(journal, bytes)| repair::cut(journal, bytes)).transpose()?;
         let db = open_engine(&path, options)?;
         let open = |name: &str| {
-            db.keyspace(name, || options::keyspace(name)).map_err(|error| engine_error(&path, error))
+            db.keyspace(name, || options::keyspace(name, options.memtable))
+                .map_err(|error| engine_error(&path, error))
         };
         let row =
             |keyspace: &Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| engine_error(&path, error));
@@ -115,7 +116,7 @@ impl Embedded {
                     read.map_err(|broken| broken_row(keyspace.path(), keyspace.name(), broken))?.number;
             }
         }
-        witness.state(mark, touched, false)?;
+        witness.state(survey.highest, touched, false)?;
         if let Some(torn) = torn {
             // It held nothing that was acknowledged, and all the rest is there.
             let _ = std::fs::remove_file(torn);
