@@ -4,6 +4,7 @@
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and nothing was done.
 
 mod app;
+mod bench;
 mod check;
 mod health;
 mod http;
@@ -41,6 +42,11 @@ enum Command {
     Check,
     /// Ask a running node on this machine whether it is healthy
     Health,
+    /// Measure what this program carries on this machine
+    Bench(bench::Arguments),
+    /// The yardstick of `bench`
+    #[command(hide = true)]
+    BenchEcho,
 }
 
 /// Settings, good with every command. What stands here beats variables, and those beat the file.
@@ -125,6 +131,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token(arguments) => token::run(&arguments, &loaded.config),
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
+        Command::Bench(arguments) => bench::run(&arguments, &loaded),
+        Command::BenchEcho => bench::serve_echo(),
     }
 }
 
