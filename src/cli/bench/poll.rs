@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn heads_are_read_once_they_are_whole() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Type: x\r\ncontent-length: 12\r\n\r\n{\"seq\":1";
-        assert_eq!(head(text).unwrap(), Some((200, 57, 12)));
+        assert_eq!(head(text).unwrap(), Some((200, 56, 12)));
         assert_eq!(head(&text[..40]).unwrap(), None);
         assert!(head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         assert!(head(b"SSH-2.0\r\n\r\n").is_err());
