@@ -4,9 +4,10 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { AWAY, complaints, launch } from './support/browser.js';
 import { Host } from './support/host.js';
+import { it } from './support/it.js';
 import { Server } from './support/server.js';
 import { sleep, until } from './support/wait.js';
 

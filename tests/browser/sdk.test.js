@@ -4,9 +4,10 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe } from 'node:test';
 import { launch } from './support/browser.js';
 import { Host } from './support/host.js';
+import { it } from './support/it.js';
 import { Middlebox } from './support/middlebox.js';
 import { Server } from './support/server.js';
 import { sleep, until } from './support/wait.js';
@@ -137,7 +138,7 @@ describe('the SDK in a page of another origin', () => {
     const device = await ann.evaluate('client.device');
     await server.kill();
     await until('it is noticed', async () => (await ann.evaluate('client.state')) === 'waiting');
-    await ann.evaluate(`for (const word of ['a', 'b', 'c']) text('bo3', word)`);
+    await ann.evaluate(`void ['a', 'b', 'c'].map((word) => text('bo3', word))`);
     await ann.goto('about:blank'); // the page is gone before the node is back
     await server.up();
     await ann.goBack();
