@@ -136,8 +136,8 @@ impl Node {
             () = stop.cancelled() => None,
             end = &mut ended => Some(end),
         };
-        accepting.cancel();
         if let Some(end) = end {
+            accepting.cancel();
             *state.lock() = Err("the store failed");
             return Err(match end {
                 Ok(DriverEnd::StoreFailed(error)) => anyhow!(error)
@@ -149,7 +149,10 @@ impl Node {
         *state.lock() = Err("draining");
         let deadline = config.sessions.drain_timeout;
         info!(sessions = edge.sessions(), seconds = deadline.as_secs(), "draining");
+        // The door stays open meanwhile: a client that polls comes over a new connection to hear where to go. Whoever says
+        // hello is refused.
         let left = edge.drain(deadline).await;
+        accepting.cancel();
         if left > 0 {
             warn!(left, "sessions were still there at the deadline; they go on from their cursors elsewhere");
         }
