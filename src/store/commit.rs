@@ -212,7 +212,7 @@ mod tests {
         let (begun_tx, go_rx) = (Mutex::new(begun_tx), Mutex::new(go_rx));
         let store = Arc::new(Slow { inner: MemoryStore::default(), begun: begun_tx, go: go_rx });
         let commits = GroupCommit::start(store.clone(), move |result| {
-            done_tx.send(result.ok().map(|batch| batch.seq)).unwrap()
+            done_tx.send(result.ok().map(|batch| batch.seq)).unwrap();
         })
         .unwrap();
         Bench { store, commits, begun, go, done }
