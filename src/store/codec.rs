@@ -18,7 +18,7 @@
 //! most of the some twenty comparisons of an insert are decided there, without a cache miss for the key itself. With
 //! plain keys, which all start with the same app, these misses were a third of all CPU spent on a message.
 //!
-//! Every value starts with [`FORMAT`]. Lengths are LEB128; the last part of a value has none. A value is built in
+//! Every value starts with `FORMAT`. Lengths are LEB128; the last part of a value has none. A value is built in
 //! a scratch buffer and copied once into an allocation of its exact size. Decoders take any bytes: they check every
 //! length against what is left before they allocate, and answer with [`Broken`], never with a panic.
 

@@ -211,8 +211,10 @@ mod tests {
         let ((begun_tx, begun), (go, go_rx), (done_tx, done)) = (channel(), channel(), channel());
         let (begun_tx, go_rx) = (Mutex::new(begun_tx), Mutex::new(go_rx));
         let store = Arc::new(Slow { inner: MemoryStore::default(), begun: begun_tx, go: go_rx });
-        let commits =
-            GroupCommit::start(store.clone(), move |result| done_tx.send(result.ok()).unwrap()).unwrap();
+        let commits = GroupCommit::start(store.clone(), move |result| {
+            done_tx.send(result.ok().map(|batch| batch.seq)).unwrap();
+        })
+        .unwrap();
         Bench { store, commits, begun, go, done }
     }
 

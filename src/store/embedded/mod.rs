@@ -11,7 +11,7 @@
 //! length and blocks, and leaves out only the times. The engine syncs the folder itself when it starts a new journal.
 //!
 //! Nothing is lost without a word: see [`witness`](self) for what is remembered outside the engine, and `survey` for
-//! what is checked before the engine may open its files, which it would truncate. [`repair`] accepts a loss.
+//! what is checked before the engine may open its files, which it would truncate. [`repair()`] accepts a loss.
 
 mod damage;
 mod journal;
@@ -67,7 +67,7 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Io`] when the folder cannot be used,
     /// [`StoreError::Damaged`] when something that was acknowledged is missing or does not read; nothing is changed
-    /// then, and [`repair`] goes on without it.
+    /// then, and [`repair()`] goes on without it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, StoreError> {
         let path = path.as_ref().to_path_buf();
         make_folder(&path)?;
