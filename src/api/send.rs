@@ -91,7 +91,7 @@ impl Publish {
         let text = params.required("content")?;
         let content = Content::from_text(&text, MAX_CONTENT).map_err(|why| match why {
             ContentError::TooLarge { len, max } => ApiError::too_long("content", len, max),
-            ContentError::WrongType => ApiError::parameter("content", why),
+            ContentError::WrongType | ContentError::TooDeep => ApiError::parameter("content", why),
         })?;
         let push = Push {
             text: params.short("pushContent", MAX_PUSH)?.unwrap_or_default().into(),

@@ -257,7 +257,7 @@ fn outgoing(session: &Session, message: &Bytes, frame: &RawFrame<'_>) -> Result<
     let content = Content::from_json(share(message, content.get()), session.edge.config.limits.content)
         .map_err(|error| match error {
             ContentError::TooLarge { .. } => Wrong(Code::TooLarge, error.to_string()),
-            ContentError::WrongType => Wrong(Code::BadFrame, error.to_string()),
+            ContentError::WrongType | ContentError::TooDeep => Wrong(Code::BadFrame, error.to_string()),
         })?;
     let class = class_flags(&frame.class);
     let status = frame.status.unwrap_or(class.status);

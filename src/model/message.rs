@@ -118,6 +118,9 @@ pub enum ContentError {
         /// The limit in bytes.
         max: usize,
     },
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("content is nested deeper than {MAX_DEPTH} objects and arrays")]
+    TooDeep,
 }
 
 /// Content of a message: the JSON text of an object, an array or a string, as the sender wrote it.
@@ -137,18 +140,20 @@ impl Content {
     /// From JSON text that a parser has already found to be well formed.
     ///
     /// # Errors
-    /// When it is not an object, array or string, or over `max` bytes.
+    /// When it is not an object, array or string, is over `max` bytes, or nested deeper than [`MAX_DEPTH`].
     pub fn from_json(json: Bytes, max: usize) -> Result<Self, ContentError> {
         if json.len() > max {
             return Err(ContentError::TooLarge { len: json.len(), max });
         }
         match json.first() {
+            Some(b'{' | b'[' | b'"') if is_deep(&json) => Err(ContentError::TooDeep),
             Some(b'{' | b'[' | b'"') => Ok(Self(json)),
             _ => Err(ContentError::WrongType),
         }
     }
 
-    /// From any text: a JSON object or array stands as it is, all else becomes a JSON string.
+    /// From any text: a JSON object or array not nested deeper than [`MAX_DEPTH`] stands as it is, all else becomes a JSON
+    /// string.
     ///
     /// # Errors
     /// When it is over `max` bytes.
@@ -156,7 +161,8 @@ impl Content {
         if text.len() > max {
             return Err(ContentError::TooLarge { len: text.len(), max });
         }
-        let whole = matches!(text.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']']);
+        let whole =
+            matches!(text.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']']) && !is_deep(text.as_bytes());
         if whole && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
             return Ok(Self(Bytes::copy_from_slice(text.as_bytes())));
         }
@@ -186,6 +192,30 @@ impl Content {
     }
 }
 
+/// Objects and arrays inside each other in a content at the most. Most parsers give up somewhere above that, and a message that
+/// its addressee cannot parse would keep all after it away.
+pub const MAX_DEPTH: usize = 100;
+
+/// Whether a good JSON text is nested deeper than [`MAX_DEPTH`].
+fn is_deep(json: &[u8]) -> bool {
+    let opens = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if opens <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    json.iter().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +236,22 @@ mod tests {
             Content::from_json("{\"a\":1}".into(), 3),
             Err(ContentError::TooLarge { len: 7, max: 3 })
         ));
+    }
+
+    #[test]
+    fn contents_are_not_deeper_than_parsers_go() {
+        let nested =
+            |n: usize| format!("{{"a":\"[[[\\\\\\\"{{\",\"b\":{}{}}}", "[".repeat(n - 1), "]".repeat(n - 1));
+        for fine in
+            [nested(MAX_DEPTH), format!("[{}{{}}]", "[],".repeat(500)), format!("\"{}\"", "[".repeat(500))]
+        {
+            assert!(serde_json::from_str::<serde_json::Value>(&fine).is_ok(), "{fine}");
+            assert!(Content::from_json(fine.clone().into(), 10_000).is_ok(), "{fine}");
+        }
+        let deep = nested(MAX_DEPTH + 1);
+        assert_eq!(Content::from_json(deep.clone().into(), 10_000), Err(ContentError::TooDeep));
+        let kept = Content::from_text(&deep, 10_000).unwrap();
+        assert_eq!((kept.json()[0], kept.text()), (b'"', deep));
     }
 
     #[test]

@@ -59,3 +59,9 @@ impl Choices {
         range.start + self.next() % (range.end - range.start)
     }
 }
+
+/// The wall clock.
+pub fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as u64
+}

@@ -9,7 +9,11 @@ use hongyan::{
     token::{Claims, issue},
 };
 use serde_json::Value;
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +29,7 @@ pub struct TestNode {
     config: Config,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    _folder: Arc<TempDir>,
+    folder: Arc<TempDir>,
 }
 
 impl TestNode {
@@ -49,11 +53,19 @@ impl TestNode {
     }
 
     async fn run(mut config: Config, folder: Arc<TempDir>) -> Self {
-        let node = Node::bind(config.clone()).await.unwrap();
+        // A node that was here before may still hold the store for a moment, until its last connection is gone.
+        let start = Instant::now();
+        let node = loop {
+            match Node::bind(config.clone()).await {
+                Ok(node) => break node,
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         let (address, hub, stop) = (node.address(), node.hub(), CancellationToken::new());
         config.listen = address;
         let running = tokio::spawn(node.run(stop.clone()));
-        Self { address, hub, config, stop, running, _folder: folder }
+        Self { address, hub, config, stop, running, folder }
     }
 
     /// Asks the node to drain and stop; gives what it says in the end.
@@ -69,7 +81,7 @@ impl TestNode {
 
     /// Stops the node and starts it again on the same data and port.
     pub async fn restart(self) -> Self {
-        let (config, folder) = (self.config.clone(), self._folder.clone());
+        let (config, folder) = (self.config.clone(), self.folder.clone());
         self.stop().await.unwrap();
         Self::run(config, folder).await
     }

@@ -112,7 +112,7 @@ async fn sigterm_sends_everybody_elsewhere_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_draining_node_takes_nobody_in() {
-    let node = TestNode::with(|config| config.sessions.drain_timeout = Duration::from_secs(5)).await;
+    let node = TestNode::with(|config| config.sessions.drain_timeout = Duration::from_secs(1)).await;
     let silent = node.device("ann", "web").polling().connect().await; // holds the drain up: it never asks
     node.drain();
     until("the node drains", async || node.device("bo", "web").attempt().await.is_err()).await;
