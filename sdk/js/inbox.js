@@ -94,6 +94,18 @@ export class Inbox {
   }
 
   /**
+   * All that was missed has been pushed.
+   *
+   * @param {number} now
+   * @param {any} frame
+   */
+  live(now, frame) {
+    if (!Number.isSafeInteger(frame.pos)) return;
+    this.stream.reach(frame.pos);
+    this.holeBy = this.stream.holed ? now + this.#times.hole : Infinity;
+  }
+
+  /**
    * An answer that names the place of an own entry.
    *
    * @param {number} now

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and nothing was done.
 
 mod app;
+mod bench;
 mod check;
 mod health;
 mod http;
@@ -44,6 +45,11 @@ enum Command {
     Health,
     /// Make a damaged store open again without what is lost; the node must not run
     Repair(repair::Arguments),
+    /// Measure what this program carries on this machine
+    Bench(bench::Arguments),
+    /// The yardstick of `bench`
+    #[command(hide = true)]
+    BenchEcho,
 }
 
 /// Settings, good with every command. What stands here beats variables, and those beat the file.
@@ -129,6 +135,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
         Command::Repair(arguments) => repair::run(&arguments, &loaded.config),
+        Command::Bench(arguments) => bench::run(&arguments, &loaded),
+        Command::BenchEcho => bench::serve_echo(),
     }
 }
 

@@ -182,7 +182,6 @@ fn decode_one(text: &str) -> Result<Decoded<'_>, BadMessage> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn not_frames(error: serde_json::Error) -> BadMessage {
     BadMessage::NotFrames(error.to_string())
 }

@@ -85,7 +85,7 @@ pub fn take(session: &Arc<Session>, message: &Bytes, frames: Vec<Decoded<'_>>) -
             match frame.pos {
                 Some(pos) => ack = ack.max(Some(Stamp(pos.min(Stamp::MAX.0)))),
                 None => session.write(|out| {
-                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None)
+                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None);
                 }),
             }
             continue;
@@ -376,13 +376,15 @@ async fn history(
     let found = session.edge.hub.read(move |store| {
         store.history(&conversation.log(&viewer), page, limit, &|message| {
             message.flags.has(Flags::STORED)
-                && !(message.flags.has(Flags::NO_SENDER_COPY) && message.from == viewer)
+                && !(message.flags.has(Flags::NO_SENDER_COPY)
+                    && message.from == viewer
+                    && *message.to != *viewer.id())
         })
     });
     let (messages, more) = found.await?;
     session.answer(r, |object| {
         encode::list(object.key("messages"), &messages, |out, message| {
-            encode::message(out, message, &session.user)
+            encode::message(out, message, &session.user);
         });
         object.bool("more", more);
     });

@@ -81,6 +81,17 @@ describe('the stream', () => {
     assert.deepEqual(ids(bench.events('message')), ['M110', 'M60']);
   });
 
+  test('live may lie past the last entry that came; the stream goes on from there', () => {
+    const bench = new Bench();
+    bench.connect();
+    bench.frames(entry(110, 100), { t: 'live', pos: 150 });
+    assert.deepEqual(transmitted(bench.pass(100), 'ack'), [{ t: 'ack', pos: 150 }]);
+    bench.frames(entry(160, 150));
+    assert.deepEqual(ids(bench.events('message')), ['M110', 'M160']);
+    bench.frames({ t: 'live', pos: 120 }, entry(170, 160));
+    assert.deepEqual(ids(bench.events('message')), ['M110', 'M160', 'M170'], 'an older one changes nothing');
+  });
+
   test('an unknown kind of entry is acked and skipped', () => {
     const bench = new Bench();
     bench.connect();
@@ -380,6 +391,11 @@ describe('connecting', () => {
       bench.pass(pauses.at(-1));
     }
     assert.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 16000, 20000, 20000]);
+    bench.opened();
+    bench.welcome();
+    bench.pass(9_999);
+    assert.equal(bench.lose().find((effect) => effect.do === 'state').retryIn, 20000, 'a short-lived one does not count');
+    bench.pass(20_000);
     bench.opened();
     bench.welcome();
     bench.pass(10_000);

@@ -1,0 +1,317 @@
+//! A run of load: open sessions, warm up, measure, let everything arrive, judge.
+
+use super::{
+    child::Child,
+    client::{Client, Pair, Part},
+    order::Verdict,
+    poll,
+    probe::{self, Samples},
+    pump::{self, Pump},
+    tally::{Phase, Shared, Times},
+};
+use crate::{
+    cli::http,
+    model::{Stamp, UserKey},
+    token::{Claims, issue},
+};
+use anyhow::{Context as _, anyhow, bail};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+/// Sessions that are being opened at a time.
+const OPENING: usize = 64;
+/// How long all sessions may take to open, for each thousand of them, and at least.
+const OPEN: Duration = Duration::from_secs(60);
+/// How long messages may take to arrive when nothing more is sent.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// Where the load goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Address of the server.
+    pub(super) address: SocketAddr,
+    /// What to call it in requests.
+    pub(super) host: String,
+    /// App key.
+    pub(super) app: String,
+    /// App secret.
+    pub(super) secret: String,
+    /// Makes users and messages of this run differ from those of others.
+    pub(super) run: String,
+}
+
+impl Target {
+    /// Id of a user.
+    fn user(&self, what: &str, number: usize) -> String {
+        format!("bench-{}-{what}{number}", self.run)
+    }
+
+    /// The `hello` of a user.
+    fn hello(&self, user: &str) -> anyhow::Result<String> {
+        let user = UserKey::new(&self.app, user).map_err(|why| anyhow!("user {why}"))?;
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+        let claims = Claims { user, issued: Stamp::from_millis(age.as_millis() as u64), expires: None };
+        Ok(Client::hello(&issue(&self.secret, &claims)))
+    }
+}
+
+/// How sessions are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Transport {
+    /// WebSocket
+    Ws,
+    /// Long polling
+    Poll,
+}
+
+/// How much load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Senders, each with its receiver.
+    pub(super) pairs: usize,
+    /// Users; those beyond the pairs are there and silent.
+    pub(super) users: usize,
+    /// Sends in flight of each sender.
+    pub(super) window: usize,
+    /// Bytes of text of a message.
+    pub(super) size: usize,
+    /// Load before it counts.
+    pub(super) warmup: Duration,
+    /// Load that counts.
+    pub(super) measure: Duration,
+}
+
+/// What the processes used while measuring.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used {
+    /// Seconds on the clock.
+    pub(super) seconds: f64,
+    /// CPU seconds of the server, where it is ours.
+    pub(super) server_cpu: Option<f64>,
+    /// Resident memory of the server at the end, in KiB.
+    pub(super) resident: Option<u64>,
+    /// CPU seconds of this process.
+    pub(super) own_cpu: f64,
+    /// Growth of the server's metrics.
+    pub(super) metrics: Option<Samples>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Messages delivered while measuring.
+    pub(super) delivered: u64,
+    /// Transport messages that this took to the clients.
+    pub(super) batches: u64,
+    /// Send to `ok`.
+    pub(super) ack: Times,
+    /// Send to receive.
+    pub(super) end_to_end: Times,
+    /// CPU, memory, metrics.
+    pub(super) used: Used,
+    /// Losses and the like, of the whole run.
+    pub(super) verdict: Verdict,
+    /// Sends that were never answered.
+    pub(super) unanswered: usize,
+    /// Refused sends by code.
+    pub(super) refused: BTreeMap<String, u64>,
+}
+
+/// Sessions that run until this is dropped.
+pub(super) struct Sessions {
+    pub(super) shared: Rc<Shared>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+impl Sessions {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self { shared: Rc::new(Shared::new()?), tasks: JoinSet::new() })
+    }
+
+    /// Starts one.
+    pub(super) fn start(&mut self, session: impl Future<Output = anyhow::Result<()>> + 'static) {
+        self.tasks.spawn_local(session);
+    }
+
+    /// Waits until `done`; sessions must not end meanwhile.
+    ///
+    /// # Errors
+    /// When one does. `false` when the time is over.
+    pub(super) async fn until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> anyhow::Result<bool> {
+        let end = Instant::now() + limit;
+        while !done() {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(false);
+            }
+            self.watch(rest.min(Duration::from_millis(5))).await?;
+        }
+        Ok(true)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// When a session ends meanwhile.
+    pub(super) async fn watch(&mut self, time: Duration) -> anyhow::Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(Ok(())) => bail!("a session ended by itself"),
+                Ok(Err(error)) => Err(error.context("a session ended under load")),
+                Err(broken) => Err(broken.into()),
+            },
+        }
+    }
+
+    /// Waits until `count` sessions are live.
+    ///
+    /// # Errors
+    /// When that takes too long, or one ends meanwhile.
+    pub(super) async fn all_live(&mut self, count: usize) -> anyhow::Result<()> {
+        let shared = self.shared.clone();
+        let limit = OPEN * (1 + count as u32 / 1_000);
+        if !self.until(limit, || shared.live.get() >= count).await? {
+            bail!("{} of {count} sessions are live after {} s", shared.live.get(), limit.as_secs());
+        }
+        Ok(())
+    }
+}
+
+/// Opens WebSocket sessions, not too many at a time.
+#[derive(Clone)]
+pub(super) struct Opener {
+    target: Rc<Target>,
+    gate: Rc<Semaphore>,
+}
+
+impl Opener {
+    pub(super) fn new(target: &Target) -> Self {
+        Self { target: Rc::new(target.clone()), gate: Rc::new(Semaphore::new(OPENING)) }
+    }
+
+    /// The session of user `number` of a kind `what`; it is the `index`-th of all.
+    pub(super) async fn session(
+        self,
+        shared: Rc<Shared>,
+        part: Part,
+        transport: Transport,
+        (what, number, index): (&'static str, usize, usize),
+    ) -> anyhow::Result<()> {
+        let place = self.gate.acquire().await?;
+        let target = &self.target;
+        let hello = target.hello(&target.user(what, number))?;
+        let client = Client::new(&shared, part, hello, &format!("{}-{number}-", target.run));
+        match transport {
+            Transport::Ws => {
+                let stream = pump::connect(target.address, index).await?;
+                let mut pump = Pump::open(stream, &target.host, "/v1/ws", &shared, client).await?;
+                pump.ready().await?;
+                drop(place);
+                pump.run().await
+            }
+            Transport::Poll => {
+                let session = poll::open(target, index, shared.clone(), client).await?;
+                drop(place);
+                session.run().await
+            }
+        }
+    }
+}
+
+/// Runs it.
+///
+/// * `server`: the server when it is a child of this process.
+///
+/// # Errors
+/// When sessions cannot be opened or do not last.
+pub(super) async fn run(
+    load: &Load,
+    transport: Transport,
+    target: &Target,
+    server: Option<&Child>,
+) -> anyhow::Result<Outcome> {
+    let mut sessions = Sessions::new()?;
+    let shared = sessions.shared.clone();
+    let opener = Opener::new(target);
+    let mut pairs = Vec::with_capacity(load.pairs);
+    for number in 0..load.pairs {
+        let pair = Rc::new(RefCell::new(Pair::new(number, target.user("r", number))));
+        let sender = Part::Sender { pair: pair.clone(), window: load.window, size: load.size };
+        for (part, what, index) in
+            [(Part::Receiver(pair.clone()), "r", 2 * number), (sender, "s", 2 * number + 1)]
+        {
+            let who = (what, number, index);
+            sessions.start(opener.clone().session(shared.clone(), part, transport, who));
+        }
+        pairs.push(pair);
+    }
+    for number in 2 * load.pairs..load.users {
+        let who = ("i", number, number);
+        sessions.start(opener.clone().session(shared.clone(), Part::Idle, transport, who));
+    }
+    sessions.all_live(load.users.max(2 * load.pairs)).await?;
+
+    shared.enter(Phase::Warming);
+    sessions.watch(load.warmup).await?;
+    let used = measured(&mut sessions, load.measure, server).await?;
+    let all = || pairs.iter().all(|pair| pair.borrow().is_settled());
+    sessions.until(SETTLE, all).await?;
+
+    let mut verdict = Verdict::default();
+    pairs.iter().for_each(|pair| verdict.add(pair.borrow().verdict()));
+    let outcome = Outcome {
+        delivered: shared.delivered.get(),
+        batches: shared.batches.get(),
+        ack: Times::of(&shared.ack.borrow()),
+        end_to_end: Times::of(&shared.end_to_end.borrow()),
+        used,
+        verdict,
+        unanswered: pairs.iter().map(|pair| pair.borrow().unanswered()).sum(),
+        refused: shared.refused.take(),
+    };
+    Ok(outcome)
+}
+
+/// Measures for some time, then lets the load settle.
+///
+/// # Errors
+/// When a session ends meanwhile, or the server.
+pub(super) async fn measured(
+    sessions: &mut Sessions,
+    time: Duration,
+    server: Option<&Child>,
+) -> anyhow::Result<Used> {
+    let cpu = || server.map(|server| probe::cpu_seconds(server.pid())).transpose();
+    let own = || probe::cpu_seconds(std::process::id());
+    let before = metrics(server).await?;
+    let (start, server_before, own_before) = (Instant::now(), cpu()?, own()?);
+    sessions.shared.enter(Phase::Measuring);
+    sessions.watch(time).await?;
+    sessions.shared.enter(Phase::Settling);
+    let (seconds, server_after, own_after) = (start.elapsed().as_secs_f64(), cpu()?, own()?);
+    let after = metrics(server).await?;
+    Ok(Used {
+        seconds,
+        server_cpu: server_after.zip(server_before).map(|(after, before)| after - before),
+        resident: server.map(|server| probe::resident_kib(server.pid())).transpose()?,
+        own_cpu: own_after - own_before,
+        metrics: after.zip(before).map(|(after, before)| after.since(&before)),
+    })
+}
+
+async fn metrics(server: Option<&Child>) -> anyhow::Result<Option<Samples>> {
+    let Some(admin) = server.and_then(|server| server.admin) else { return Ok(None) };
+    let answer = tokio::task::spawn_blocking(move || http::get(admin, "/metrics")).await?;
+    Ok(Some(Samples::read(&answer.context("the server's metrics cannot be had")?.body)))
+}
