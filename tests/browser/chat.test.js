@@ -278,6 +278,8 @@ describe('the chat page', () => {
     await ann.say('written meanwhile');
     await bo.say('here too');
     await ann.marked('meanwhile', 'Sending');
+    await until('nobody is called online', async () => (await ann.page.textContent('#peer-status')) === '');
+    assert.equal(await ann.page.locator('.dot:visible').count(), 0);
     await ann.shot('offline-desk');
     await bo.shot('offline-phone');
     await server.up();
@@ -285,6 +287,7 @@ describe('the chat page', () => {
     await bo.message('written meanwhile').waitFor();
     await ann.message('here too').waitFor();
     await ann.marked('meanwhile', 'Read');
+    await ann.page.locator('#peer-status', { hasText: 'online' }).waitFor();
     assert.equal(await bo.message('written meanwhile').count(), 1);
     assert.equal(await ann.message('here too').count(), 1);
     await ann.leave();
