@@ -240,7 +240,7 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
                     Page::Before(Stamp::ZERO),
                 ] {
                     for limit in [0, 2, 500] {
-                        let keep = |message: &Message| message.flags.0 % 3 != 0;
+                        let keep = |message: &Message| !message.flags.0.is_multiple_of(3);
                         let here = a.history(&log, page, limit, &keep).unwrap();
                         assert_eq!(here, b.history(&log, page, limit, &keep).unwrap());
                         for message in here.0 {
