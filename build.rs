@@ -26,7 +26,7 @@ fn main() {
                 .expect("under the folder")
                 .to_string_lossy()
                 .replace('\\', "/");
-            writeln!(table, "    (\"{prefix}{name}\", include_bytes!({:?})),", file)
+            writeln!(table, "    (\"{prefix}{name}\", include_bytes!({file:?})),")
                 .expect("a string takes it");
         }
     }

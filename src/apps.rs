@@ -1,6 +1,7 @@
 //! The apps that this service serves: key and secret of each.
 
 use crate::model::{BadId, check_id};
+use parking_lot::RwLock;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// An app's secret. [`fmt::Debug`] does not show it.
@@ -129,6 +130,35 @@ impl Apps {
     }
 }
 
+/// All apps, for everyone who needs them; replaced as a whole when the list changes.
+#[derive(Clone, Debug, Default)]
+pub struct SharedApps(Arc<RwLock<Arc<Apps>>>);
+
+impl SharedApps {
+    /// Shares `apps`.
+    #[must_use]
+    pub fn new(apps: Apps) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(apps))))
+    }
+
+    /// The apps as they are now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Apps> {
+        self.0.read().clone()
+    }
+
+    /// Puts `apps` in the place of what was there.
+    pub fn replace(&self, apps: Apps) {
+        *self.0.write() = Arc::new(apps);
+    }
+
+    /// See [`Apps::secret`].
+    #[must_use]
+    pub fn secret(&self, key: &str) -> Option<Arc<str>> {
+        self.0.read().secret(key)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,34 +184,5 @@ mod tests {
     fn all_problems_are_told_at_once() {
         let bad = [App::new("a", "x"), App::new("a", "y"), App::new("b", ""), App::new("", "z")];
         assert_eq!(Apps::new(bad).unwrap_err().len(), 3);
-    }
-}
-
-/// All apps, for everyone who needs them; replaced as a whole when the list changes.
-#[derive(Clone, Debug, Default)]
-pub struct SharedApps(Arc<parking_lot::RwLock<Arc<Apps>>>);
-
-impl SharedApps {
-    /// Shares `apps`.
-    #[must_use]
-    pub fn new(apps: Apps) -> Self {
-        Self(Arc::new(parking_lot::RwLock::new(Arc::new(apps))))
-    }
-
-    /// The apps as they are now.
-    #[must_use]
-    pub fn now(&self) -> Arc<Apps> {
-        self.0.read().clone()
-    }
-
-    /// Puts `apps` in the place of what was there.
-    pub fn replace(&self, apps: Apps) {
-        *self.0.write() = Arc::new(apps);
-    }
-
-    /// See [`Apps::secret`].
-    #[must_use]
-    pub fn secret(&self, key: &str) -> Option<Arc<str>> {
-        self.0.read().secret(key)
     }
 }

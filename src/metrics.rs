@@ -90,26 +90,18 @@ metrics! {
         "hongyan_polls_total", "Long polls answered.";
     polls_waiting: Gauge = Gauge::new(),
         "hongyan_polls_waiting", "Long polls waiting now.";
-    http_requests: Family<Counter> = Family::new("route"),
-        "hongyan_http_requests_total", "HTTP requests answered, by route.";
     api_calls: Family<Counter> = Family::new("call"),
         "hongyan_api_calls_total", "Server API calls answered, by call.";
     api_refused: Family<Counter> = Family::new("code"),
         "hongyan_api_refused_total", "Server API calls refused, by code.";
-    answer_seconds: Histogram = Histogram::seconds(LATENCY),
-        "hongyan_answer_seconds", "Time from a command's arrival at the relay to its answer.";
     relay_queue: Gauge = Gauge::new(),
         "hongyan_relay_queue", "Inputs waiting for the relay now.";
-    relay_queue_full: Counter = Counter::new(),
-        "hongyan_relay_queue_full_total", "Inputs refused because limits.queue was reached.";
     relay_batch: Histogram = Histogram::counts(SIZES),
         "hongyan_relay_batch", "Inputs that the relay took at once.";
     mailboxes: Gauge = Gauge::new(),
         "hongyan_mailboxes", "Mailboxes in memory now.";
     mailboxes_loaded: Counter = Counter::new(),
         "hongyan_mailboxes_loaded_total", "Mailboxes read from the store into memory.";
-    mailboxes_evicted: Counter = Counter::new(),
-        "hongyan_mailboxes_evicted_total", "Mailboxes dropped from memory because of limits.mailboxes.";
     commits: Counter = Counter::new(),
         "hongyan_commits_total", "Commits written; many share one fsync.";
     commits_pending: Gauge = Gauge::new(),
@@ -117,7 +109,7 @@ metrics! {
     commits_failed: Counter = Counter::new(),
         "hongyan_commits_failed_total", "Commits that the disk refused; the node stops after the first.";
     commit_batch: Histogram = Histogram::counts(SIZES),
-        "hongyan_commit_batch", "Commits written with one fsync.";
+        "hongyan_commit_batch", "Writes made durable with one fsync.";
     fsync_seconds: Histogram = Histogram::seconds(LATENCY),
         "hongyan_fsync_seconds", "Time of writing one batch, fsync included.";
 }

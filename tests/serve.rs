@@ -95,6 +95,9 @@ fn the_first_start_tells_where_to_go_and_sigterm_ends_it_well() {
         .env_clear()
         .output();
     assert_eq!(health.unwrap().stdout, b"ok\n");
+    let listen = page.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let (code, text) = run(&folder, &["token", "--user", "ann", "--name", "Ann", "--listen", listen]);
+    assert_eq!((code, text.lines().count()), (Some(0), 1), "{text}");
     serving.signal("-TERM");
     assert_eq!(serving.ended().code(), Some(0));
     for line in serving.errors().lines() {
@@ -122,4 +125,45 @@ fn a_busy_address_is_named_with_its_key() {
         let start = format!("hongyan: {key} = {address} is in use by another process; ");
         assert!(text.lines().any(|line| line.starts_with(&start)), "{text}");
     }
+}
+
+/// Runs a command in `folder` to its end: exit code, standard output and error output together.
+fn run(folder: &TempDir, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hongyan"));
+    let output = command.current_dir(folder.path()).env_clear().args(arguments).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_damaged_store_stops_the_start_and_repair_says_what_it_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&folder, &["repair"]).0, Some(1));
+    let mut serving = Serving::start(&folder, &[]);
+    let page = serving.told("Chat page");
+    // Something that was acknowledged, and would be missed.
+    let listen = page.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let (code, text) = run(&folder, &["token", "--user", "ann", "--name", "Ann", "--listen", listen]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&folder, &["repair"]);
+    assert_eq!(code, Some(1), "repaired under a running node: {text}");
+    serving.signal("-TERM");
+    assert_eq!(serving.ended().code(), Some(0));
+    let (code, text) = run(&folder, &["repair", "--dry-run"]);
+    assert_eq!((code, text.as_str()), (Some(0), "nothing is damaged\n"));
+
+    let store = folder.path().join("data/store");
+    let journal = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journal.filter(|path| path.extension().is_some_and(|e| e == "jnl")).min().unwrap();
+    std::fs::remove_file(&journal).unwrap();
+    let mut refused = Serving::start(&folder, &[]);
+    assert_eq!(refused.ended().code(), Some(1));
+    assert!(refused.errors().contains("hongyan repair"));
+    let (code, text) = run(&folder, &["repair", "--dry-run"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(!journal.exists());
+    let (code, text) = run(&folder, &["repair"]);
+    assert_eq!(code, Some(0), "{text}");
+    let mut serving = Serving::start(&folder, &[]);
+    serving.told("Chat page");
 }

@@ -178,7 +178,7 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
                     Page::Before(Stamp::ZERO),
                 ] {
                     for limit in [0, 2, 500] {
-                        let keep = |message: &Message| message.flags.0 % 3 != 0;
+                        let keep = |message: &Message| !message.flags.0.is_multiple_of(3);
                         let here = a.history(&log, page, limit, &keep).unwrap();
                         assert_eq!(here, b.history(&log, page, limit, &keep).unwrap());
                         for message in here.0 {
@@ -205,22 +205,41 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
             }
         }
     }
-    for limit in [0, 1, 2, 100] {
-        for cutoff in [at, Stamp::MAX] {
-            for resume in std::iter::once(None).chain(users.iter().map(Some)) {
-                assert_eq!(
-                    a.expired_mailboxes(cutoff, resume, limit).unwrap(),
-                    b.expired_mailboxes(cutoff, resume, limit).unwrap()
-                );
-                for kind in KINDS {
-                    let log = resume.map(|user| Log::group(Kind::Group, user.app(), user.id()));
-                    assert_eq!(
-                        a.expired_logs(kind, cutoff, log.as_ref(), limit).unwrap(),
-                        b.expired_logs(kind, cutoff, log.as_ref(), limit).unwrap()
-                    );
+    // The order of users and logs is each store's own, so whole sweeps are compared.
+    for cutoff in [at, Stamp::MAX] {
+        for limit in [1, 2, 100] {
+            let sweep = |store: &dyn Store| {
+                let mut all = Vec::new();
+                loop {
+                    let resume = all.last().map(|(user, _): &(UserKey, Stamp)| user.clone());
+                    let found = store.expired_mailboxes(cutoff, resume.as_ref(), limit).unwrap();
+                    assert!(found.len() <= limit);
+                    if found.is_empty() {
+                        all.sort();
+                        return all;
+                    }
+                    all.extend(found);
                 }
+            };
+            assert_eq!(sweep(a), sweep(b));
+            for kind in KINDS {
+                let sweep = |store: &dyn Store| {
+                    let mut all = Vec::new();
+                    loop {
+                        let resume = all.last().map(|(log, _): &(Log, Stamp)| log.clone());
+                        let found = store.expired_logs(kind, cutoff, resume.as_ref(), limit).unwrap();
+                        assert!(found.len() <= limit);
+                        if found.is_empty() {
+                            all.sort();
+                            return all;
+                        }
+                        all.extend(found);
+                    }
+                };
+                assert_eq!(sweep(a), sweep(b));
             }
         }
+        assert!(b.expired_mailboxes(cutoff, None, 0).unwrap().is_empty());
     }
 }
 

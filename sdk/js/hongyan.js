@@ -32,7 +32,7 @@ const SEND_OPTIONS = ['counted', 'stored', 'status', 'mentioned', 'push'];
  * @property {boolean} [reconnect] false: one try, then `closed`
  * @property {any} [WebSocket] for programs without a global one
  * @property {typeof fetch} [fetch] the same
- * @property {any} [times] see TIMES in session.js; for tests
+ * @property {any} [times] see times.js; for tests
  * @property {() => number} [random] 0 to 1; for tests
  */
 

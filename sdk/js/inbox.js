@@ -94,6 +94,18 @@ export class Inbox {
   }
 
   /**
+   * All that was missed has been pushed.
+   *
+   * @param {number} now
+   * @param {any} frame
+   */
+  live(now, frame) {
+    if (!Number.isSafeInteger(frame.pos)) return;
+    this.stream.reach(frame.pos);
+    this.holeBy = this.stream.holed ? now + this.#times.hole : Infinity;
+  }
+
+  /**
    * An answer that names the place of an own entry.
    *
    * @param {number} now
@@ -161,7 +173,8 @@ export class Inbox {
     }
     const own = message.mine && message.cid ? this.#outbox.arrived(message.cid) : null;
     if (!this.stream.first(message.id)) return;
-    this.#page.event(own ? 'sent' : 'message', message);
+    if (own?.send) this.#page.settle(own.send, message);
+    else this.#page.event(own ? 'sent' : 'message', message);
   }
 
   /** @param {string} user @param {boolean} online */

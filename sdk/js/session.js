@@ -23,27 +23,7 @@ import { CLOSE_CODES, FINAL_CODES, HongyanError } from './errors.js';
 import { Inbox } from './inbox.js';
 import { sentMessage } from './message.js';
 import { Outbox, isStatus } from './outbox.js';
-
-/** Times in milliseconds. */
-export const TIMES = {
-  /** A WebSocket that is not open by then is given up. */
-  open: 5000,
-  /** From `hello` to `welcome`. */
-  greet: 10_000,
-  /** From `ping` to any sign of life. */
-  pong: 10_000,
-  /** Longest time that an entry stays unacked. */
-  ack: 100,
-  /** Pause before the n-th round of tries: a random time up to `backoff` · 2ⁿ, at most `backoffCap`. */
-  backoff: 500,
-  backoffCap: 20_000,
-  /** A connection that has lived this long starts the backoff anew. */
-  stable: 10_000,
-  /** An own entry known from its answer must be reached by the stream within this time. */
-  hole: 10_000,
-  /** A session on a fallback transport tries the better one, if that ever worked, after this time. */
-  upgrade: 60_000,
-};
+import { TIMES } from './times.js';
 
 /** The request key of a watch list that is said again after a reconnect. */
 const WATCH_AGAIN = -1;
@@ -400,7 +380,9 @@ export class Session {
       case 'err':
         if (frame.r === undefined && FINAL_CODES.has(frame.code)) return this.#kicked(now, frame);
         return this.#answered(now, frame);
-      case 'live': return this.#event('live', { pos: frame.pos });
+      case 'live':
+        this.#inbox.live(now, frame);
+        return this.#event('live', { pos: frame.pos });
       case 'move': return this.#move(now, frame);
       case 'welcome':
       case 'pong': return;

@@ -81,6 +81,17 @@ export class Stream {
     this.#join();
   }
 
+  /**
+   * The server says that there is nothing more up to `pos`; what it passed over is not kept any more.
+   *
+   * @param {number} pos
+   */
+  reach(pos) {
+    if (this.last === null || pos <= this.last) return;
+    this.last = pos;
+    this.#join();
+  }
+
   /** True while an own entry waits for the entries in front of it. */
   get holed() {
     return this.#ahead.size > 0;

@@ -169,9 +169,8 @@ export class PollTransport {
       const answer = await this.#ask('GET', url, RETRIES);
       if (!answer) return;
       if (answer.seq !== this.#seq + 1 && answer.seq !== this.#seq) return this.#end('an answer is out of order');
-      const again = answer.seq === this.#seq;
       this.#seq = answer.seq;
-      this.#listener?.frames(again ? [] : answer.frames);
+      this.#listener?.frames(answer.frames);
     }
   }
 

@@ -40,6 +40,15 @@ pub(super) trait Endpoint: Sized + Send + 'static {
 /// What comes of a call.
 pub(super) type Outcome = Result<Fields, ApiError>;
 
+/// What a path leads to.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    /// The path as the table has it.
+    pub(super) name: &'static str,
+    /// Takes the call.
+    pub(super) start: Start,
+}
+
 /// Checks a call and gets it ready to run.
 pub(super) type Start = fn(Context, &Params<'_>) -> Result<BoxFuture<'static, Outcome>, ApiError>;
 
@@ -74,7 +83,7 @@ const ENDPOINTS: &[(&str, Start)] = &[
 ];
 
 /// The endpoint at `path`, and the format that its suffix asks for. Runs of slashes count as one; case matters.
-pub(super) fn locate(path: &str) -> (Format, Option<Start>) {
+pub(super) fn locate(path: &str) -> (Format, Option<Target>) {
     let path = collapse(path);
     let (name, format) = if let Some(name) = path.strip_suffix(".json") {
         (name, Format::Json)
@@ -83,8 +92,9 @@ pub(super) fn locate(path: &str) -> (Format, Option<Start>) {
     } else {
         return (Format::Json, None);
     };
-    let start = ENDPOINTS.iter().find(|(is, _)| name.strip_prefix('/') == Some(is)).map(|(_, start)| *start);
-    (format, start)
+    let name = name.strip_prefix('/');
+    let found = ENDPOINTS.iter().find(|(is, _)| name == Some(is));
+    (format, found.map(|&(name, start)| Target { name, start }))
 }
 
 fn collapse(path: &str) -> Cow<'_, str> {
@@ -169,8 +179,8 @@ mod tests {
     #[test]
     fn paths_have_a_suffix_and_a_case_and_any_number_of_slashes() {
         let found = |path| {
-            let (format, start) = locate(path);
-            start.map(|_| format)
+            let (format, target) = locate(path);
+            target.map(|_| format)
         };
         for path in ["/user/getToken.json", "//user/getToken.json", "/user///getToken.json"] {
             assert_eq!(found(path), Some(Format::Json), "{path}");

@@ -30,20 +30,20 @@ pub enum Code {
 }
 
 impl Code {
-    /// The number in the answer's `code` and the HTTP status.
+    /// The number in the answer's `code`, the HTTP status, and the number as text for metrics.
     #[must_use]
-    pub const fn numbers(self) -> (u16, u16) {
+    pub const fn numbers(self) -> (u16, u16, &'static str) {
         match self {
-            Self::NotFound => (404, 404),
-            Self::Internal => (1000, 500),
-            Self::UnknownApp => (1001, 401),
-            Self::Parameter | Self::Missing => (1002, 400),
-            Self::NoBody => (1003, 400),
-            Self::Signature => (1004, 401),
-            Self::TooLong => (1005, 400),
-            Self::AppLocked => (1006, 401),
-            Self::TooOften => (1008, 429),
-            Self::BodyTooLarge => (1508, 400),
+            Self::NotFound => (404, 404, "404"),
+            Self::Internal => (1000, 500, "1000"),
+            Self::UnknownApp => (1001, 401, "1001"),
+            Self::Parameter | Self::Missing => (1002, 400, "1002"),
+            Self::NoBody => (1003, 400, "1003"),
+            Self::Signature => (1004, 401, "1004"),
+            Self::TooLong => (1005, 400, "1005"),
+            Self::AppLocked => (1006, 401, "1006"),
+            Self::TooOften => (1008, 429, "1008"),
+            Self::BodyTooLarge => (1508, 400, "1508"),
         }
     }
 }
@@ -145,9 +145,11 @@ mod tests {
             Code::TooOften,
             Code::BodyTooLarge,
         ] {
-            assert!((400..500).contains(&code.numbers().1), "{code:?}");
+            let (number, status, label) = code.numbers();
+            assert!((400..500).contains(&status), "{code:?}");
+            assert_eq!(number.to_string(), label);
         }
-        assert_eq!(Code::Internal.numbers(), (1000, 500));
+        assert_eq!(Code::Internal.numbers(), (1000, 500, "1000"));
     }
 
     #[test]

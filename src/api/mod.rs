@@ -35,7 +35,7 @@ use axum::{
 };
 use body::{Encoding, MAX_BODY};
 use bytes::{Bytes, BytesMut};
-use endpoint::{Context, Start};
+use endpoint::{Context, Start, Target};
 use error::{ApiError, Code};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
@@ -122,19 +122,26 @@ struct Api {
 async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let (format, start) = endpoint::locate(parts.uri.path());
-    let outcome = api.answer(&parts, body, start).await;
+    let (format, target) = endpoint::locate(parts.uri.path());
+    let outcome = api.answer(&parts, body, target).await;
+    let metrics = api.hub.metrics();
+    if let Some(target) = target {
+        metrics.api_calls.get(target.name).inc();
+    }
+    if let Err(error) = &outcome {
+        metrics.api_refused.get(error.code.numbers().2).inc();
+    }
     log(&parts, started, outcome.as_ref().err());
     reply::respond(format, parts.uri.path(), outcome)
 }
 
 impl Api {
-    async fn answer(&self, parts: &Parts, body: Body, start: Option<Start>) -> Result<Fields, ApiError> {
-        let known = start
-            .filter(|_| parts.method == Method::POST)
-            .ok_or_else(|| ApiError::new(Code::NotFound, "there is no such endpoint."));
-        let admitted = known.and_then(|start| Ok((start, self.door.admit(&parts.headers, self.hub.now())?)));
+    async fn answer(&self, parts: &Parts, body: Body, target: Option<Target>) -> Result<Fields, ApiError> {
         let options = &self.door.options;
+        let admitted = target
+            .filter(|_| parts.method == Method::POST)
+            .ok_or_else(|| ApiError::new(Code::NotFound, "there is no such endpoint."))
+            .and_then(|target| Ok((target.start, self.door.admit(&parts.headers, self.hub.now())?)));
         let (start, app) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -143,7 +150,7 @@ impl Api {
             }
         };
         let bytes = collect(body, options.body_timeout).await?;
-        let context = Context { hub: self.hub.clone(), options: options.clone(), app: app.clone() };
+        let context = Context { hub: self.hub.clone(), options: options.clone(), app };
         let call = prepare(start, context, &parts.headers, &bytes)?;
         drop(bytes);
         call.await
@@ -238,15 +245,17 @@ fn log(parts: &Parts, started: Instant, error: Option<&ApiError>) {
     let request = header("x-request-id").map_or("-", |id| short(id, 36));
     let path = short(parts.uri.path(), 64);
     let ms = started.elapsed().as_millis();
-    match error {
-        None => tracing::debug!(app, path, request, ms, code = 200, "server api"),
-        Some(error) => {
-            let (code, _) = error.code.numbers();
-            if error.code == Code::Internal {
-                tracing::error!(app, path, request, ms, code, %error, "server api");
-            } else {
-                tracing::info!(app, path, request, ms, code, %error, "server api");
-            }
+    let Some(error) = error else {
+        tracing::debug!(app, path, request, ms, code = 200, "server api");
+        return;
+    };
+    let (code, ..) = error.code.numbers();
+    match error.code {
+        Code::Internal => tracing::error!(app, path, request, ms, code, %error, "server api"),
+        // Anybody who is not an app's back end can make as many of these as he likes.
+        Code::NotFound | Code::UnknownApp | Code::Signature => {
+            tracing::debug!(app, path, request, ms, code, %error, "server api");
         }
+        _ => tracing::info!(app, path, request, ms, code, %error, "server api"),
     }
 }

@@ -53,7 +53,7 @@ pub fn respond(format: Format, path: &str, outcome: Result<Fields, ApiError>) ->
             (200, all)
         }
         Err(error) => {
-            let (code, status) = error.code.numbers();
+            let (code, status, _) = error.code.numbers();
             let all =
                 vec![("url", path.into()), ("code", code.into()), ("errorMessage", error.message.into())];
             (status, all)

@@ -9,6 +9,7 @@ mod check;
 mod health;
 mod http;
 mod output;
+mod repair;
 mod serve;
 mod token;
 
@@ -42,6 +43,8 @@ enum Command {
     Check,
     /// Ask a running node on this machine whether it is healthy
     Health,
+    /// Make a damaged store open again without what is lost; the node must not run
+    Repair(repair::Arguments),
     /// Measure what this program carries on this machine
     Bench(bench::Arguments),
     /// The yardstick of `bench`
@@ -131,6 +134,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token(arguments) => token::run(&arguments, &loaded.config),
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
+        Command::Repair(arguments) => repair::run(&arguments, &loaded.config),
         Command::Bench(arguments) => bench::run(&arguments, &loaded),
         Command::BenchEcho => bench::serve_echo(),
     }

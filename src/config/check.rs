@@ -22,7 +22,7 @@ impl Config {
             match values.get(key.name) {
                 Some(value) if key.kind.allows(value) => {}
                 value => {
-                    problems.push(Problem::of(key.name, value, format!("must be {}", key.kind.allowed())))
+                    problems.push(Problem::of(key.name, value, format!("must be {}", key.kind.allowed())));
                 }
             }
         }

@@ -90,7 +90,7 @@ pub static KEYS: &[Key] = &[
     key("api.timestamp_skew", Kind::Seconds(0..=86_400)),
     key("api.calls_per_second", Kind::Whole(0..=1_000_000, "calls a second")),
     key("store.cache", Kind::Whole(8..=65_536, "MiB")),
-    key("store.memtable", Kind::Whole(1..=1_024, "MiB")),
+    key("store.journals", Kind::Whole(64..=65_536, "MiB")),
     key("log.format", Kind::Choice(&["text", "json"])),
     key("log.filter", Kind::Filter),
 ];

@@ -65,7 +65,7 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// The server API.
     pub api: ApiConfig,
-    /// Memory of the store.
+    /// Memory and disk of the store.
     pub store: StoreConfig,
     /// Logs.
     pub log: LogConfig,
@@ -116,6 +116,12 @@ impl Config {
     /// When the file is there and cannot be read or is wrong.
     pub fn all_apps(&self) -> Result<Vec<App>, apps_file::AppsFileError> {
         Ok(merged(&self.apps, apps_file::load(&self.data)?))
+    }
+
+    /// Where the store keeps its files.
+    #[must_use]
+    pub fn store_folder(&self) -> PathBuf {
+        self.data.join("store")
     }
 
     /// The files of certificate and key, when HTTPS is on.

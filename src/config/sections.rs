@@ -151,13 +151,14 @@ impl Default for ApiConfig {
 pub struct StoreConfig {
     /// Blocks read from disk that are kept in memory, in MiB. 8..=65,536.
     pub cache: usize,
-    /// Writes gathered in memory, for each keyspace, before they become a file, in MiB. 1..=1,024.
-    pub memtable: usize,
+    /// Largest size of all journals together, in MiB: what they hold is read at every start, at about
+    /// 100 MB/s, so it bounds how long a start takes. 64..=65,536.
+    pub journals: usize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { cache: 64, memtable: 32 }
+        Self { cache: 64, journals: 256 }
     }
 }
 

@@ -162,7 +162,7 @@ pub(super) fn environment(all: &[(OsString, OsString)]) -> Found {
             // Empty counts as not set: that is what `${NAME:-}` in a compose file gives.
             _ if value.is_empty() => {}
             Some(key) => {
-                found.leaves.push(Leaf { key: key.name.to_owned(), value: key.kind.read(value), origin })
+                found.leaves.push(Leaf { key: key.name.to_owned(), value: key.kind.read(value), origin });
             }
             None if name == "HONGYAN_APPS" => {
                 let (apps, problems) = listed_apps(value, &origin);

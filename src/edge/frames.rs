@@ -4,9 +4,12 @@
 //! not copied. A frame with a wrong field is an error of its own; the frames beside it are taken.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// Frames in one transport message at the most.
 pub const MAX_FRAMES: usize = 1_024;
@@ -82,6 +85,27 @@ pub struct RawFrame<'a> {
     pub ids: Option<Vec<String>>,
 }
 
+/// A frame that must be an object: the derived reader would take an array of its fields as well.
+struct AnObject<'a>(RawFrame<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for AnObject<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = RawFrame<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a frame, which is an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<RawFrame<'de>, M::Error> {
+                RawFrame::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor).map(Self)
+    }
+}
+
 /// What a push service may show.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -128,11 +152,11 @@ pub fn decode(text: &str) -> Result<Vec<Decoded<'_>>, BadMessage> {
         return Err(BadMessage::NotFrames("it starts with something else".into()));
     }
     // The usual case, all frames good, takes one pass.
-    if let Ok(frames) = serde_json::from_str::<Vec<RawFrame<'_>>>(text) {
+    if let Ok(frames) = serde_json::from_str::<Vec<AnObject<'_>>>(text) {
         if frames.len() > MAX_FRAMES {
             return Err(BadMessage::TooMany);
         }
-        return Ok(frames.into_iter().map(Ok).collect());
+        return Ok(frames.into_iter().map(|AnObject(frame)| Ok(frame)).collect());
     }
     let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(not_frames)?;
     if parts.len() > MAX_FRAMES {
@@ -143,7 +167,7 @@ pub fn decode(text: &str) -> Result<Vec<Decoded<'_>>, BadMessage> {
 
 fn decode_one(text: &str) -> Result<Decoded<'_>, BadMessage> {
     match serde_json::from_str(text) {
-        Ok(frame) => Ok(Ok(frame)),
+        Ok(AnObject(frame)) => Ok(Ok(frame)),
         Err(error) => {
             // Well-formed JSON with a wrong field is answered; what is not JSON ends the connection.
             let value: serde_json::Value = serde_json::from_str(text).map_err(not_frames)?;
@@ -158,7 +182,6 @@ fn decode_one(text: &str) -> Result<Decoded<'_>, BadMessage> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn not_frames(error: serde_json::Error) -> BadMessage {
     BadMessage::NotFrames(error.to_string())
 }

@@ -12,7 +12,6 @@ const CHUNK: usize = 64 * 1_024;
 pub struct Outbox {
     chunks: VecDeque<Vec<u8>>,
     bytes: usize,
-    frames: u64,
 }
 
 impl Outbox {
@@ -31,7 +30,6 @@ impl Outbox {
         let before = chunk.len();
         write(chunk);
         self.bytes += chunk.len() - before;
-        self.frames += 1;
     }
 
     /// The next transport message: a JSON array of frames.

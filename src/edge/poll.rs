@@ -85,7 +85,7 @@ impl PollSession {
         self.newer.notify_waiters();
         {
             let answers = self.answers.lock();
-            if seq + 1 == answers.seq {
+            if seq.checked_add(1) == Some(answers.seq) {
                 return Ok(answer(None, answers.seq, &answers.last));
             }
             if seq != answers.seq {

@@ -85,7 +85,7 @@ pub fn take(session: &Arc<Session>, message: &Bytes, frames: Vec<Decoded<'_>>) -
             match frame.pos {
                 Some(pos) => ack = ack.max(Some(Stamp(pos.min(Stamp::MAX.0)))),
                 None => session.write(|out| {
-                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None)
+                    encode::error(out, None, Code::BadFrame.word(), "ack: pos is missing", None);
                 }),
             }
             continue;
@@ -382,7 +382,7 @@ async fn history(
     let (messages, more) = found.await?;
     session.answer(r, |object| {
         encode::list(object.key("messages"), &messages, |out, message| {
-            encode::message(out, message, &session.user)
+            encode::message(out, message, &session.user);
         });
         object.bool("more", more);
     });
@@ -401,8 +401,9 @@ async fn conversations(session: Arc<Session>, r: u64, command: Command) -> Resul
         for state in states {
             let log = state.conversation.log(&viewer);
             let last = store.message(&log, state.last_at, state.last_id)?;
-            let mut delivered = Stamp::ZERO;
-            if state.conversation.kind == Kind::Private
+            let mut delivered = state.peer_delivered.unwrap_or_default();
+            if state.peer_delivered.is_none()
+                && state.conversation.kind == Kind::Private
                 && let Ok(peer) = viewer.sibling(&state.conversation.target)
                 && let Some(row) = store.mailbox(&peer)?
             {

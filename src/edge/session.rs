@@ -198,6 +198,7 @@ impl Session {
         }
         let idle = state.outbox.is_empty();
         state.outbox.frame(write);
+        self.edge.hub.metrics().frames_out.inc();
         if state.outbox.bytes() > self.edge.config.limits.outbox.saturating_mul(ANSWERS) {
             self.edge.hub.metrics().outbox_overflows.inc();
             state.end = Some(End::Code(Code::Busy));

@@ -42,7 +42,7 @@ mod tests {
             all.into_iter()
                 .map(|(stamp, node)| {
                     let value = (stamp as u8).wrapping_mul(7).wrapping_add(node as u8);
-                    Cell { stamp: Stamp(stamp), node, value: (value % 3 != 0).then_some(value) }
+                    Cell { stamp: Stamp(stamp), node, value: (!value.is_multiple_of(3)).then_some(value) }
                 })
                 .collect()
         })

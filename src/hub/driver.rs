@@ -4,7 +4,7 @@ use super::{Job, Port, asks::Asks, now};
 use crate::{
     metrics::Metrics,
     model::UserKey,
-    relay::{Effect, Input, Limits, Relay, ReplyTo, SessionId},
+    relay::{Answer, Effect, Input, Limits, Relay, ReplyTo, SessionId},
     store::{Committed, GroupCommit, Store, StoreError},
 };
 use parking_lot::Mutex;
@@ -64,7 +64,15 @@ impl Driver {
             reading.await.map_err(|_| StoreError::Engine("a read was broken off".into()))??;
         let disk = Arc::new(Disk::default());
         let reports = disk.clone();
+        let counts = metrics.clone();
         let commits = GroupCommit::start(store.clone(), move |committed| {
+            match &committed {
+                Ok(batch) => {
+                    counts.commit_batch.observe(batch.writes as u64);
+                    counts.fsync_seconds.observe_time(batch.took);
+                }
+                Err(_) => counts.commits_failed.inc(),
+            }
             let mut outcome = reports.outcome.lock();
             // After a failure nothing comes, so what is replaced is only ever an older number.
             *outcome = Some(committed);
@@ -105,7 +113,7 @@ impl Driver {
             }
             let outcome = self.disk.outcome.lock().take();
             match outcome {
-                Some(Ok(seq)) => self.feed(Input::Committed { seq }),
+                Some(Ok(batch)) => self.feed(Input::Committed { seq: batch.seq }),
                 Some(Err(error)) => return DriverEnd::StoreFailed(error),
                 None => {}
             }
@@ -173,6 +181,15 @@ impl Driver {
     }
 
     fn effect(&mut self, effect: Effect) {
+        match &effect {
+            Effect::Reply { answer: Ok(Answer::Sent { dup: false, .. }), .. } => {
+                self.metrics.messages_accepted.inc();
+            }
+            Effect::Reply { answer: Ok(Answer::Sent { dup: true, .. }), .. } => {
+                self.metrics.messages_duplicate.inc();
+            }
+            _ => {}
+        }
         match effect {
             Effect::Commit { seq, writes } => {
                 self.metrics.commits.inc();
@@ -208,10 +225,10 @@ impl Driver {
                 self.tell(session, |port| port.pass(&message));
             }
             Effect::Delivered { session, conversation, at } => {
-                self.tell(session, |port| port.delivered(&conversation, at))
+                self.tell(session, |port| port.delivered(&conversation, at));
             }
             Effect::Presence { session, user, online } => {
-                self.tell(session, |port| port.presence(&user, online))
+                self.tell(session, |port| port.presence(&user, online));
             }
             Effect::Kick { session, why } => {
                 self.tell(session, |port| port.kick(&why));

@@ -40,10 +40,9 @@ pub(super) fn render(text: &mut Text, started: SystemTime) {
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
         text.plain("process_open_fds", "Open files and sockets.", "gauge", "", files.count());
     }
-    if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-        if let Some(max) = number_after(&limits, "Max open files") {
-            text.plain("process_max_fds", "Files and sockets that may be open.", "gauge", "", max);
-        }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if let Some(max) = number_after(&limits, "Max open files") {
+        text.plain("process_max_fds", "Files and sockets that may be open.", "gauge", "", max);
     }
 }
 

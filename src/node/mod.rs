@@ -55,8 +55,9 @@ impl Node {
         };
         let tls =
             config.tls_files().map(|(certificate, key)| tls::Tls::load(certificate, key)).transpose()?;
-        let folder = config.data.join("store");
-        let options = Options { cache: (config.store.cache as u64) << 20, ..Options::default() };
+        let folder = config.store_folder();
+        let mib = |number: usize| (number as u64) << 20;
+        let options = Options { cache: mib(config.store.cache), journals: mib(config.store.journals) };
         let store: Arc<dyn Store> =
             Arc::new(tokio::task::spawn_blocking(move || Embedded::open(folder, &options)).await??);
         let metrics = Arc::new(Metrics::default());

@@ -228,6 +228,8 @@ pub struct ConversationState {
     pub read: Stamp,
     /// The peer's watermark (message time).
     pub peer_read: Stamp,
+    /// How far the peer's devices have got, when its mailbox is in memory: newer than what the store has of it.
+    pub peer_delivered: Option<Stamp>,
 }
 
 /// Why a command was refused. No variant leaves a trace in the store.

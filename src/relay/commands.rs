@@ -1,8 +1,8 @@
 //! Commands other than sending.
 
 use super::{
-    Answer, Command, Directive, Effect, Input, KickReason, ReadMark, Refused, Relay, ReplyTo, commits::After,
-    slots::Slot,
+    Answer, Command, ConversationState, Directive, Effect, Input, KickReason, ReadMark, Refused, Relay,
+    ReplyTo, commits::After, mailbox::Mailbox, slots::Slot,
 };
 use crate::{
     gossip::{FactKey, FactValue},
@@ -73,13 +73,28 @@ impl Relay {
         };
         let answer = match command {
             Command::Conversations { before, limit } => {
-                let (list, more) = mailbox.list(before, limit);
+                let (mut list, more) = mailbox.list(before, limit);
+                list.iter_mut().for_each(|state| self.add_delivered(&user, state));
                 Answer::Conversations(list, more)
             }
-            Command::Conversation(conversation) => Answer::Conversation(mailbox.state(&conversation)),
+            Command::Conversation(conversation) => {
+                let mut state = mailbox.state(&conversation);
+                state.iter_mut().for_each(|state| self.add_delivered(&user, state));
+                Answer::Conversation(state)
+            }
             _ => Answer::Unread(mailbox.unread()),
         };
         reply(to, answer, effects);
+    }
+
+    /// Cursors are written behind, so what a live session was told as delivered may not stand in the store yet.
+    fn add_delivered(&self, user: &UserKey, state: &mut ConversationState) {
+        if state.conversation.kind == Kind::Private
+            && let Ok(peer) = user.sibling(&state.conversation.target)
+        {
+            let mailbox = self.slots.find(&peer).and_then(|slot| self.slots.get(slot));
+            state.peer_delivered = mailbox.map(Mailbox::furthest);
+        }
     }
 
     fn block(&mut self, now: Stamp, user: &UserKey, other: Arc<str>) -> Result<(), Refused> {
@@ -123,6 +138,8 @@ impl Relay {
                     self.assert_fact(now, FactKey::Blocked(user.clone()), None);
                 }
             }
+            // Revoked is revoked: an earlier moment brings no token back.
+            Directive::ExpireTokens { before } if self.directory.revoked(user, before) => {}
             Directive::ExpireTokens { before } => {
                 self.assert_fact(now, FactKey::TokensBefore(user.clone()), Some(FactValue::Number(before.0)));
             }

@@ -218,7 +218,7 @@ impl Mailbox {
             .filter(|(_, talk)| talk.row.last > talk.row.removed && talk.row.last < before)
             .map(|(conversation, talk)| state(conversation, &talk.row))
             .collect();
-        found.sort_unstable_by(|a, b| b.last.cmp(&a.last));
+        found.sort_unstable_by_key(|state| std::cmp::Reverse(state.last));
         let more = found.len() > limit;
         found.truncate(limit);
         (found, more)
@@ -274,6 +274,7 @@ fn state(conversation: &Conversation, row: &ConversationRow) -> ConversationStat
         unread: unread(row),
         read: row.read,
         peer_read: row.peer_read,
+        peer_delivered: None,
     }
 }
 

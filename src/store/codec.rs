@@ -2,16 +2,21 @@
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | `bodies` | log, time (8 bytes, big endian), message id (16) | a message without what the key says |
-//! | `entries` | user, NUL, position (8) | an entry that points at its message |
-//! | `mailboxes` | user, NUL | checkpoint of the mailbox |
-//! | `conversations` | user, NUL, kind (1), target | checkpoint of the conversation |
+//! | `bodies` | kind (1), hash of the log (3), log without its kind, time (8 bytes, big endian), message id (16) | a message without what the key says |
+//! | `entries` | hash of the user (4), user, NUL, position (8) | an entry that points at its message |
+//! | `mailboxes` | hash of the user (4), user, NUL | checkpoint of the mailbox |
+//! | `conversations` | hash of the user (4), user, NUL, kind (1), target | checkpoint of the conversation |
 //! | `facts` | tag (1), user, and for a blacklist NUL and the other's id | the fact |
-//! | `meta` | [`BATCH_KEY`] | number and highest stamp of the batch that wrote it |
+//! | `meta` | `batch` | number and highest stamp of the batch that wrote it |
+//! | all but `meta` | one zero byte | number and highest stamp of the last batch that wrote there |
 //!
 //! A user is its [`UserKey`] text (app, NUL, id); NUL occurs in no id, so no user's or log's range runs into
-//! another's, and byte order is the order of users and positions. Tags of facts that
+//! another's, and within it byte order is the order of positions. Tags of facts that
 //! [`crate::gossip::Directory::holds`] come first, so those are one range.
+//!
+//! The hashes (of XXH3) are for speed alone: the engine keeps the first four bytes of a key beside its pointer, so
+//! most of the some twenty comparisons of an insert are decided there, without a cache miss for the key itself. With
+//! plain keys, which all start with the same app, these misses were a third of all CPU spent on a message.
 //!
 //! Every value starts with [`FORMAT`]. Lengths are LEB128; the last part of a value has none. A value is built in
 //! a scratch buffer and copied once into an allocation of its exact size. Decoders take any bytes: they check every
@@ -25,7 +30,7 @@ use crate::{
 use bytes::Bytes;
 use fjall::Slice;
 use serde::{Serialize, de::DeserializeOwned};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// First byte of every value.
 pub(super) const FORMAT: u8 = 1;
@@ -120,6 +125,14 @@ impl<'a> Reader<'a> {
         UserKey::new(app, id).map_err(|_| Broken("a key names no user"))
     }
 
+    /// The same behind its hash.
+    fn hashed_user(&mut self) -> Decoded<UserKey> {
+        let hash: [u8; 4] = self.array()?;
+        let user = self.user()?;
+        let right = xxhash_rust::xxh3::xxh3_64(user.as_str().as_bytes()).to_be_bytes();
+        if right[..4] == hash { Ok(user) } else { Err(Broken("a key has a wrong hash")) }
+    }
+
     fn end(self) -> Decoded<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Broken("bytes are left over")) }
     }
@@ -145,18 +158,39 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 // Keys ---------------------------------------------------------------------------------------------------------------
 
-/// Key of a body, from its log's bytes.
-pub(super) fn body_key(out: &mut Vec<u8>, log: &[u8], at: Stamp, id: MessageId) {
+/// Sets the hash in front of `key`, whose first bytes are left free for it: four, or three behind the kind of a log.
+fn set_hash(key: &mut [u8], kind: Option<u8>, of: Range<usize>) {
+    let hash = xxhash_rust::xxh3::xxh3_64(&key[of]).to_be_bytes();
+    key[..4].copy_from_slice(&hash[..4]);
+    if let Some(kind) = kind {
+        key[0] = kind;
+    }
+}
+
+/// What a log's keys start with.
+pub(super) fn log_key(out: &mut Vec<u8>, log: &[u8]) {
     out.clear();
-    out.extend_from_slice(log);
+    let (kind, rest) = log.split_first().map_or((0, log), |(kind, rest)| (*kind, rest));
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(rest);
+    set_hash(out, Some(kind), 4..4 + rest.len());
+}
+
+fn place(out: &mut Vec<u8>, at: Stamp, id: MessageId) {
     out.extend_from_slice(&at.0.to_be_bytes());
     out.extend_from_slice(&id.0.to_be_bytes());
+}
+
+/// Key of a body, from its log's bytes.
+pub(super) fn body_key(out: &mut Vec<u8>, log: &[u8], at: Stamp, id: MessageId) {
+    log_key(out, log);
+    place(out, at, id);
 }
 
 /// Key of a body, from the message alone: what [`body_key`] gives for its log, without building the log.
 pub(super) fn message_key(out: &mut Vec<u8>, message: &Message) {
     out.clear();
-    out.push(message.kind.number());
+    out.extend_from_slice(&[0; 4]);
     let (app, from) = (message.from.app(), message.from.id());
     out.extend_from_slice(app.as_bytes());
     out.push(0);
@@ -171,22 +205,28 @@ pub(super) fn message_key(out: &mut Vec<u8>, message: &Message) {
         out.extend_from_slice(b.as_bytes());
         out.push(0);
     }
-    out.extend_from_slice(&message.at.0.to_be_bytes());
-    out.extend_from_slice(&message.id.0.to_be_bytes());
+    let end = out.len();
+    set_hash(out, Some(message.kind.number()), 4..end);
+    place(out, message.at, message.id);
+}
+
+/// Length of a body's key without time and id: what all keys of one log start with.
+pub(super) fn log_len(key: &[u8]) -> Decoded<usize> {
+    key.len().checked_sub(24).ok_or(Broken("a key is too short"))
 }
 
 /// Log, time and id of a body's key.
 pub(super) fn read_body_key(key: &[u8]) -> Decoded<(Log, Stamp, MessageId)> {
-    let at = key.len().checked_sub(24).ok_or(Broken("a key is too short"))?;
-    let (log, place) = key.split_at(at);
+    let (log, place) = key.split_at(log_len(key)?);
     let mut place = Reader(place);
     Ok((read_log(log)?, place.stamp()?, place.id()?))
 }
 
-/// A log from its bytes.
+/// A log from what its keys start with.
 pub(super) fn read_log(bytes: &[u8]) -> Decoded<Log> {
     let mut reader = Reader(bytes);
     let kind = reader.kind()?;
+    reader.take(3)?;
     let app = reader.until_nul()?;
     let a = reader.until_nul()?;
     let log = match kind {
@@ -197,13 +237,18 @@ pub(super) fn read_log(bytes: &[u8]) -> Decoded<Log> {
         }
         _ => Log::group(kind, app, a),
     };
-    if log.as_bytes() == bytes { Ok(log) } else { Err(Broken("a key names no log")) }
+    let mut again = Vec::with_capacity(bytes.len());
+    log_key(&mut again, log.as_bytes());
+    if again == bytes { Ok(log) } else { Err(Broken("a key names no log")) }
 }
 
 /// User and NUL: the key of a mailbox's row, and the start of all of a user's keys.
 pub(super) fn user_key(out: &mut Vec<u8>, user: &UserKey) {
     out.clear();
+    out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(user.as_str().as_bytes());
+    let end = out.len();
+    set_hash(out, None, 4..end);
     out.push(0);
 }
 
@@ -222,7 +267,7 @@ pub(super) fn read_entry_pos(key: &[u8]) -> Decoded<Stamp> {
 /// User and position of an entry's key.
 pub(super) fn read_entry_key(key: &[u8]) -> Decoded<(UserKey, Stamp)> {
     let mut reader = Reader(key);
-    let (user, pos) = (reader.user()?, reader.stamp()?);
+    let (user, pos) = (reader.hashed_user()?, reader.stamp()?);
     reader.end()?;
     Ok((user, pos))
 }
@@ -237,7 +282,7 @@ pub(super) fn conversation_key(out: &mut Vec<u8>, user: &UserKey, conversation: 
 /// User and conversation of its row's key.
 pub(super) fn read_conversation_key(key: &[u8]) -> Decoded<(UserKey, Conversation)> {
     let mut reader = Reader(key);
-    let (user, kind) = (reader.user()?, reader.kind()?);
+    let (user, kind) = (reader.hashed_user()?, reader.kind()?);
     let target = utf8(reader.0)?.into();
     Ok((user, Conversation { kind, target }))
 }
@@ -312,6 +357,7 @@ pub(super) fn body_value(out: &mut Vec<u8>, message: &Message) {
 pub(super) fn read_body(key: &[u8], value: &Slice) -> Decoded<Message> {
     let mut head = Reader(key);
     let kind = head.kind()?;
+    head.take(3)?;
     let app = head.until_nul()?;
     let at = head.0.len().checked_sub(24).ok_or(Broken("a key is too short"))?;
     let mut place = Reader(&head.0[at..]);
@@ -480,36 +526,72 @@ pub struct BatchMark {
     pub last: Stamp,
 }
 
+/// Keyspaces that batches write to, beside `meta`; the place of a name is the keyspace's number here.
+pub(super) const KEYSPACES: [&str; 5] = ["bodies", "entries", "mailboxes", "conversations", "facts"];
+
+/// For each keyspace the number of the last batch that wrote to it; 0: none.
+pub(super) type Touched = [u64; KEYSPACES.len()];
+
+/// The row that a batch writes into `meta`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BatchRow {
+    pub(super) mark: BatchMark,
+    /// The state before this batch, so that the oldest journal says what the tables must hold already.
+    pub(super) before: Touched,
+}
+
 /// What a batch's row starts with; with its checksum it can be found among bytes that make no sense otherwise.
 pub(super) const BATCH_MAGIC: [u8; 8] = *b"\x01HYbatch";
 /// Length of a batch's row.
-pub(super) const BATCH_LEN: usize = 32;
+pub(super) const BATCH_LEN: usize = 32 + 8 * KEYSPACES.len();
 
-/// Value of a batch's row: magic, number, stamp, and a checksum of these (XXH3).
-pub(super) fn batch_value(mark: BatchMark) -> [u8; BATCH_LEN] {
+/// Value of a batch's row: magic, number, stamp, `before`, and a checksum of these (XXH3).
+pub(super) fn batch_value(row: &BatchRow) -> [u8; BATCH_LEN] {
     let mut out = [0; BATCH_LEN];
     out[..8].copy_from_slice(&BATCH_MAGIC);
-    out[8..16].copy_from_slice(&mark.number.to_be_bytes());
-    out[16..24].copy_from_slice(&mark.last.0.to_be_bytes());
-    let sum = xxhash_rust::xxh3::xxh3_64(&out[..24]);
-    out[24..].copy_from_slice(&sum.to_be_bytes());
+    let numbers = [row.mark.number, row.mark.last.0].into_iter().chain(row.before);
+    for (place, number) in out[8..].chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    let sum = xxhash_rust::xxh3::xxh3_64(&out[..BATCH_LEN - 8]);
+    out[BATCH_LEN - 8..].copy_from_slice(&sum.to_be_bytes());
     out
 }
 
 /// A batch's row.
-pub(super) fn read_batch(value: &[u8]) -> Decoded<BatchMark> {
+pub(super) fn read_batch(value: &[u8]) -> Decoded<BatchRow> {
     let mut reader = Reader(value);
     if reader.array()? != BATCH_MAGIC {
         return Err(Broken("a batch's row has an unknown format"));
     }
     let mark = BatchMark { number: reader.stamp()?.0, last: reader.stamp()? };
-    let sum = reader.stamp()?.0;
-    reader.end()?;
-    if batch_value(mark)[24..] == sum.to_be_bytes() {
-        Ok(mark)
-    } else {
-        Err(Broken("a batch's row has a wrong checksum"))
+    let mut row = BatchRow { mark, before: Touched::default() };
+    for before in &mut row.before {
+        *before = reader.stamp()?.0;
     }
+    reader.stamp()?;
+    reader.end()?;
+    if batch_value(&row) == value { Ok(row) } else { Err(Broken("a batch's row has a wrong checksum")) }
+}
+
+/// Key, before all others, of a row that every batch writes into each keyspace that it writes to: what is in that
+/// keyspace's tables is what batches up to this one wrote.
+pub(super) const MARK_KEY: &[u8] = &[0];
+
+/// Value of that row.
+pub(super) fn mark_value(mark: BatchMark) -> [u8; 17] {
+    let mut out = [FORMAT; 17];
+    out[1..9].copy_from_slice(&mark.number.to_be_bytes());
+    out[9..].copy_from_slice(&mark.last.0.to_be_bytes());
+    out
+}
+
+/// That row.
+pub(super) fn read_mark(value: &[u8]) -> Decoded<BatchMark> {
+    let mut reader = Reader::value(value)?;
+    let mark = BatchMark { number: reader.stamp()?.0, last: reader.stamp()? };
+    reader.end()?;
+    Ok(mark)
 }
 
 /// For fuzzing: runs every decoder over `bytes` (as key, as value, and cut in two), and for what decodes checks that
@@ -552,8 +634,11 @@ pub fn fuzz_decoders(bytes: &[u8]) {
         fact_value(&mut out, &fact).expect("a row encodes");
         assert_eq!(read_fact(&out), Ok(fact));
     }
-    if let Ok(mark) = read_batch(bytes) {
-        assert_eq!(batch_value(mark), bytes);
+    if let Ok(row) = read_batch(bytes) {
+        assert_eq!(batch_value(&row), bytes);
+    }
+    if let Ok(mark) = read_mark(bytes) {
+        assert_eq!(mark_value(mark), bytes);
     }
     // The first byte says where the key ends, the rest is key and value.
     if let Some((&cut, rest)) = bytes.split_first() {

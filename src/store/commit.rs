@@ -6,10 +6,25 @@
 
 use super::{Store, StoreError, Write};
 use parking_lot::{Condvar, Mutex};
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
-/// What the thread reports: all commits up to `seq` are durable, or the disk has failed.
-pub type Committed = Result<u64, StoreError>;
+/// What the thread reports: all commits up to a number are durable, or the disk has failed.
+pub type Committed = Result<Batch, StoreError>;
+
+/// A batch that is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of the newest commit in it.
+    pub seq: u64,
+    /// How many writes it held.
+    pub writes: usize,
+    /// How long writing it took, fsync included.
+    pub took: Duration,
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -55,7 +70,12 @@ impl GroupCommit {
                     std::mem::swap(&mut waiting.writes, &mut batch);
                     waiting.seq
                 };
-                let outcome = store.commit(&batch).map(|()| seq);
+                let started = Instant::now();
+                let outcome = store.commit(&batch).map(|()| Batch {
+                    seq,
+                    writes: batch.len(),
+                    took: started.elapsed(),
+                });
                 batch.clear();
                 let failed = outcome.is_err();
                 done(outcome);

@@ -12,8 +12,8 @@ mod commit;
 pub mod embedded;
 pub mod memory;
 
-pub use commit::{Committed, GroupCommit};
-pub use embedded::{Embedded, Options};
+pub use commit::{Batch, Committed, GroupCommit};
+pub use embedded::{Embedded, Finding, Lost, Options, RepairReport, inspect, repair};
 
 use crate::{
     gossip::{Fact, FactKey},

@@ -308,7 +308,7 @@ describe('over a page load', () => {
     assert.equal(server.node.user('bo').entries.filter(({ m }) => m.from === 'ann').length, 1);
   });
 
-  test('a handler that disconnects, or sends, in the middle of a batch does no harm', async () => {
+  test('a handler that sends in the middle of a batch does no harm', async () => {
     const ann = start();
     server.node.user('ann').devices.set('web-1', 0);
     for (const content of ['one', 'two', 'three']) server.node.deliver('bo', 'ann', { content });
@@ -318,6 +318,37 @@ describe('over a page load', () => {
     await until(() => echoes.length === 3);
     await Promise.all(echoes);
     assert.deepEqual(server.node.user('bo').entries.filter(({ m }) => m.from === 'ann').map(({ m }) => m.content.content), ['re one', 're two', 're three']);
+  });
+
+  test('one that disconnects gets the rest of the batch first, and none of it again', async () => {
+    const ann = start();
+    server.node.user('ann').devices.set('web-1', 0);
+    for (const content of ['one', 'two', 'three']) server.node.deliver('bo', 'ann', { content });
+    ann.addEventListener('message', () => ann.disconnect(), { once: true });
+    await ann.connect('token-ann');
+    await until(() => ann.state === 'closed');
+    assert.deepEqual(ann.log.map(([name, detail]) => detail.content?.content ?? detail.state ?? name), ['connecting', 'connected', 'one', 'two', 'three', 'live', 'closed']);
+    await ann.connect('token-ann');
+    server.node.deliver('bo', 'ann', { content: 'four' });
+    await until(() => ann.texts().length === 4);
+    assert.deepEqual(ann.texts(), ['one', 'two', 'three', 'four']);
+  });
+
+  test('what a closed tab had not sent is taken over by another', async () => {
+    const storage = memoryStorage();
+    const left = { t: 'send', id: 'left', kind: 1, target: 'bo', type: 'RC:TxtMsg', content: { content: 'left behind' } };
+    storage.setItem('hongyan:devices', '["web-mine","web-open","web-closed"]');
+    storage.setItem('hongyan:lease:web-open', JSON.stringify({ by: 'another page', until: Date.now() + 60_000 }));
+    const key = (name) => `hongyan:unsent:${encodeURIComponent(new URL(server.url).host)}:ann:${name}`;
+    storage.setItem(key('web-closed'), JSON.stringify([left]));
+    storage.setItem(key('web-open'), JSON.stringify([{ ...left, id: 'theirs' }]));
+    const ann = start({ storage, device: undefined });
+    await ann.connect('token-ann');
+    assert.equal(ann.device, 'web-mine');
+    await until(() => ann.log.some(([name]) => name === 'sent'));
+    assert.deepEqual(server.node.user('bo').entries.map(({ m }) => m.content.content), ['left behind']);
+    assert.equal(storage.getItem(key('web-closed')), null);
+    assert.notEqual(storage.getItem(key('web-open')), null, 'that tab sends them itself');
   });
 });
 

@@ -61,11 +61,13 @@ describe('the stream', () => {
   test('a server that goes back behind the cursor does not make the page see things twice', () => {
     const bench = new Bench();
     bench.connect();
-    bench.frames(entry(110, 100), entry(120, 110));
+    const receipt = { t: 'receipt', pos: 115, prev: 110, what: 'read', kind: 1, target: 'bo', at: 80 };
+    bench.frames(entry(110, 100), receipt, entry(120, 115));
     bench.lose();
     bench.reconnect({ cursor: 100 });
-    bench.frames(entry(110, 100), entry(120, 110), entry(130, 120));
+    bench.frames(entry(110, 100), receipt, entry(120, 115), entry(130, 120));
     assert.deepEqual(ids(bench.events('message')), ['M110', 'M120', 'M130']);
+    assert.equal(bench.events('receipt').length, 1);
   });
 
   test('after a reset to another mailbox, old positions mean nothing', () => {
@@ -77,6 +79,17 @@ describe('the stream', () => {
     assert.deepEqual(bench.events('reset'), [{ why: 'ahead' }]);
     bench.frames(entry(60, 50));
     assert.deepEqual(ids(bench.events('message')), ['M110', 'M60']);
+  });
+
+  test('live may lie past the last entry that came; the stream goes on from there', () => {
+    const bench = new Bench();
+    bench.connect();
+    bench.frames(entry(110, 100), { t: 'live', pos: 150 });
+    assert.deepEqual(transmitted(bench.pass(100), 'ack'), [{ t: 'ack', pos: 150 }]);
+    bench.frames(entry(160, 150));
+    assert.deepEqual(ids(bench.events('message')), ['M110', 'M160']);
+    bench.frames({ t: 'live', pos: 120 }, entry(170, 160));
+    assert.deepEqual(ids(bench.events('message')), ['M110', 'M160', 'M170'], 'an older one changes nothing');
   });
 
   test('an unknown kind of entry is acked and skipped', () => {
@@ -147,6 +160,15 @@ describe('the answer to a send is a part of the stream', () => {
     bench.frames(entry(110, 100), entry(120, 110), entry(130, 120, { id: 'S130', from: 'ann', to: 'bo', cid: 'c1' }));
     assert.deepEqual(ids(bench.events('message')), ['M110', 'M120']);
     assert.deepEqual(bench.events('sent'), []);
+  });
+
+  test('nor is it when a merge of two mailboxes puts it at a second place', () => {
+    const bench = new Bench();
+    bench.connect();
+    const [{ r }] = transmitted(bench.send('c1'), 'send');
+    bench.frames(answer(r, 110, 100), entry(130, 110, { id: 'S110', from: 'ann', to: 'bo', cid: 'c1' }));
+    assert.deepEqual(bench.events('message'), []);
+    assert.equal(bench.state, 'connected');
   });
 
   test('what an answer promised and the stream never brings is asked for again', () => {
@@ -369,6 +391,11 @@ describe('connecting', () => {
       bench.pass(pauses.at(-1));
     }
     assert.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 16000, 20000, 20000]);
+    bench.opened();
+    bench.welcome();
+    bench.pass(9_999);
+    assert.equal(bench.lose().find((effect) => effect.do === 'state').retryIn, 20000, 'a short-lived one does not count');
+    bench.pass(20_000);
     bench.opened();
     bench.welcome();
     bench.pass(10_000);

@@ -9,27 +9,41 @@
 //!
 //! `fdatasync` (`PersistMode::SyncData`) is enough: it writes the file's bytes and what is needed to find them, its
 //! length and blocks, and leaves out only the times. The engine syncs the folder itself when it starts a new journal.
+//!
+//! Nothing is lost without a word: see [`witness`](self) for what is remembered outside the engine, and `survey` for
+//! what is checked before the engine may open its files, which it would truncate. [`repair`] accepts a loss.
 
+mod damage;
+mod journal;
 mod options;
 mod read;
+mod repair;
+mod survey;
+mod tables;
+mod witness;
 mod write;
 
+pub use journal::fuzz_journal;
 pub use options::Options;
+pub use repair::{RepairReport, inspect, repair};
+pub use survey::{Finding, Lost};
 
 use super::{
     EntryPage, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write,
-    codec::{self, BatchMark, Broken},
+    codec::{self, BatchMark, Broken, KEYSPACES, Touched},
 };
 use crate::{
     gossip::{Fact, FactKey},
     model::{EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
 };
+use damage::{engine_error, open_engine};
 use fjall::{Database, Keyspace};
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use witness::Witness;
 use write::Writer;
 
 /// The store. Closing it is dropping it.
@@ -42,6 +56,8 @@ pub struct Embedded {
     conversations: Keyspace,
     facts: Keyspace,
     meta: Keyspace,
+    damaged: damage::Located,
+    /// Dropped last: it holds the lock.
     writer: Mutex<Writer>,
 }
 
@@ -50,37 +66,79 @@ impl Embedded {
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Io`] when the folder cannot be used,
-    /// [`StoreError::Damaged`] when something that was acknowledged is missing.
+    /// [`StoreError::Damaged`] when something that was acknowledged is missing or does not read; nothing is changed
+    /// then, and [`repair`] goes on without it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, StoreError> {
         let path = path.as_ref().to_path_buf();
         make_folder(&path)?;
-        let engine = |error| engine_error(&path, error);
-        let db = options.builder(&path).open().map_err(engine)?;
-        let keyspace = |name: &str| db.keyspace(name, || options::keyspace(name)).map_err(engine);
-        let meta = keyspace("meta")?;
-        let mark = match meta.get(codec::BATCH_KEY).map_err(engine)? {
-            Some(row) => codec::read_batch(&row).map_err(|broken| broken_row(&path, "meta", broken))?,
-            None => BatchMark::default(),
-        };
-        Ok(Self {
-            bodies: keyspace("bodies")?,
-            entries: keyspace("entries")?,
-            mailboxes: keyspace("mailboxes")?,
-            conversations: keyspace("conversations")?,
-            facts: keyspace("facts")?,
-            writer: Mutex::new(Writer::new(mark)),
-            meta,
-            db,
-            path,
-        })
+        let (witness, found) = Witness::open(&path)?;
+        let survey = survey::survey(&path, &found, &repair::accepted(&path)?)?;
+        if let Some(finding) = survey.findings.first() {
+            return Err(finding.error());
+        }
+        Self::start(path, options, witness, &survey)
     }
 
+    /// Starts the engine on files that were checked.
+    fn start(
+        path: PathBuf,
+        options: &Options,
+        mut witness: Witness,
+        survey: &survey::Survey,
+    ) -> Result<Self, StoreError> {
+        let torn = survey.torn.as_ref().map(|(journal, bytes)| repair::cut(journal, bytes)).transpose()?;
+        let db = open_engine(&path, options)?;
+        let open = |name: &str| {
+            db.keyspace(name, || options::keyspace(name)).map_err(|error| engine_error(&path, error))
+        };
+        let row =
+            |keyspace: &Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| engine_error(&path, error));
+        let meta = open("meta")?;
+        let mark = match row(&meta, codec::BATCH_KEY)? {
+            Some(row) => codec::read_batch(&row).map_err(|broken| broken_row(&path, "meta", broken))?.mark,
+            None => BatchMark::default(),
+        };
+        if mark != survey.mark {
+            return Err(StoreError::Damaged {
+                file: path,
+                what: format!("batch {} was there before opening, {} after", survey.mark.number, mark.number),
+                advice: "Keep the folder as it is and report this".into(),
+            });
+        }
+        let mut touched = Touched::default();
+        let [bodies, entries, mailboxes, conversations, facts] = KEYSPACES.map(open);
+        let all = [bodies?, entries?, mailboxes?, conversations?, facts?];
+        for (keyspace, touched) in all.iter().zip(&mut touched) {
+            if let Some(row) = row(keyspace, codec::MARK_KEY)? {
+                let read = codec::read_mark(&row);
+                *touched =
+                    read.map_err(|broken| broken_row(keyspace.path(), keyspace.name(), broken))?.number;
+            }
+        }
+        witness.state(mark, touched, false)?;
+        if let Some(torn) = torn {
+            // It held nothing that was acknowledged, and all the rest is there.
+            let _ = std::fs::remove_file(torn);
+        }
+        let [bodies, entries, mailboxes, conversations, facts] = all;
+        let writer = Mutex::new(Writer::new(witness));
+        let damaged = damage::Located::default();
+        Ok(Self { path, db, bodies, entries, mailboxes, conversations, facts, meta, damaged, writer })
+    }
+
+    /// What an error of the engine means, with the file that it does not name.
     fn engine(&self, error: fjall::Error) -> StoreError {
-        engine_error(&self.path, error)
+        self.damaged.explain(&self.path, error)
     }
 
     fn broken(&self, keyspace: &Keyspace, broken: Broken) -> StoreError {
         broken_row(keyspace.path(), keyspace.name(), broken)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.writer.get_mut().close();
     }
 }
 
@@ -90,22 +148,11 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     made.map_err(|source| StoreError::Io { path: path.into(), source })
 }
 
-/// What the engine's error means to whoever runs the node.
-fn engine_error(path: &Path, error: fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Locked => StoreError::Locked { path: path.into() },
-        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
-            StoreError::Io { path: path.into(), source }
-        }
-        other => StoreError::Engine(other.to_string()),
-    }
-}
-
 fn broken_row(folder: &Path, keyspace: &str, broken: Broken) -> StoreError {
     StoreError::Damaged {
         file: folder.into(),
         what: format!("a row of {keyspace} does not read back: {broken}"),
-        advice: "Was it written by a newer version? Else run `hongyan repair`".into(),
+        advice: "If a newer version wrote it, use that; else restore a copy".into(),
     }
 }
 

@@ -294,7 +294,8 @@ impl Embedded {
         resume: Option<&UserKey>,
         limit: usize,
     ) -> Result<Vec<(UserKey, Stamp)>, StoreError> {
-        let mut from = Vec::new();
+        // Behind the keyspace's own mark, which is the shortest key with a zero first.
+        let mut from = vec![0; 2];
         if let Some(user) = resume {
             codec::entry_key(&mut from, user, Stamp(u64::MAX));
             from.push(0);
@@ -322,16 +323,18 @@ impl Embedded {
         resume: Option<&Log>,
         limit: usize,
     ) -> Result<Vec<(Log, Stamp)>, StoreError> {
-        let from = match resume {
+        let mut from = vec![kind.number()];
+        match resume {
             Some(log) if log.as_bytes().first() > Some(&kind.number()) => return Ok(Vec::new()),
             Some(log) if log.as_bytes().first() == Some(&kind.number()) => {
-                [log.as_bytes(), &[0xff; 25]].concat()
+                codec::log_key(&mut from, log.as_bytes());
+                from.extend_from_slice(&[0xff; 25]);
             }
-            _ => vec![kind.number()],
-        };
+            _ => {}
+        }
         let end = [kind.number() + 1];
         let split = |key: &[u8]| {
-            let len = key.len().checked_sub(24).ok_or(Broken("a key is too short"))?;
+            let len = codec::log_len(key)?;
             Ok((len, codec::read_entry_pos(&key[..len + 8])?))
         };
         let found = self.expired(&self.bodies, from, Some(&end), cutoff, limit, split)?;

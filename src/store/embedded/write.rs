@@ -2,15 +2,17 @@
 
 use super::{
     super::{StoreError, Write, codec},
-    Embedded,
-    codec::BatchMark,
+    Embedded, Witness,
+    codec::{BatchMark, BatchRow, KEYSPACES, Touched},
 };
-use crate::model::{Log, Stamp, UserKey};
+use crate::model::{Log, MessageId, Stamp, UserKey};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice};
 
 /// What a commit needs and changes: one commit at a time.
 pub(super) struct Writer {
     mark: BatchMark,
+    touched: Touched,
+    witness: Witness,
     /// After an error nobody knows what the journal holds, so nothing more is written.
     failed: bool,
     key: Vec<u8>,
@@ -18,13 +20,35 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(mark: BatchMark) -> Self {
-        Self { mark, failed: false, key: Vec::new(), value: Vec::new() }
+    pub(super) fn new(witness: Witness) -> Self {
+        let said = witness.says();
+        let (mark, touched) = (said.mark, said.touched);
+        Self { mark, touched, witness, failed: false, key: Vec::new(), value: Vec::new() }
     }
 
     /// The last committed batch.
     pub(super) fn mark(&self) -> BatchMark {
         self.mark
+    }
+
+    /// Leaves word that the store was closed in order.
+    pub(super) fn close(&mut self) {
+        if !self.failed
+            && let Err(error) = self.witness.state(self.mark, self.touched, true)
+        {
+            tracing::warn!("the store's witness could not be written on closing: {error}");
+        }
+    }
+}
+
+/// The keyspace that a write goes to, by its number.
+fn keyspace_of(write: &Write) -> usize {
+    match write {
+        Write::Body(_) | Write::TrimLog { .. } => 0,
+        Write::Entry { .. } | Write::TrimMailbox { .. } => 1,
+        Write::Mailbox { .. } => 2,
+        Write::Conversation { .. } => 3,
+        Write::Fact { .. } => 4,
     }
 }
 
@@ -50,14 +74,30 @@ impl Embedded {
                 "an earlier commit failed; restart the node to write again".into(),
             ));
         }
-        let highest = writes.iter().map(stamp).max().unwrap_or_default();
-        let mark = BatchMark { number: writer.mark.number + 1, last: writer.mark.last.max(highest) };
-        let batch = self.batch(writes, mark, &mut writer.key, &mut writer.value)?;
+        let (mut mark, mut touched) = (writer.mark, writer.touched);
+        mark.number += 1;
+        for write in writes {
+            mark.last = mark.last.max(stamp(write));
+            touched[keyspace_of(write)] = mark.number;
+        }
+        let row = BatchRow { mark, before: writer.touched };
+        let mut batch = self.batch(writes, &row, &mut writer.key, &mut writer.value)?;
+        for (place, keyspace) in self.keyspaces().into_iter().enumerate() {
+            if touched[place] == mark.number {
+                batch.insert(keyspace, codec::MARK_KEY, codec::mark_value(mark));
+            }
+        }
         let done = batch.durability(Some(PersistMode::SyncData)).commit();
         writer.failed = done.is_err();
         done.map_err(|error| self.engine(error))?;
-        writer.mark = mark;
-        Ok(())
+        (writer.mark, writer.touched) = (mark, touched);
+        let said = writer.witness.acked(mark, touched);
+        writer.failed = said.is_err();
+        said
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; KEYSPACES.len()] {
+        [&self.bodies, &self.entries, &self.mailboxes, &self.conversations, &self.facts]
     }
 
     /// The writes as one batch of the engine. Of two rows for one key the later stands, as the engine replaces rows
@@ -65,12 +105,12 @@ impl Embedded {
     fn batch(
         &self,
         writes: &[Write],
-        mark: BatchMark,
+        row: &BatchRow,
         key: &mut Vec<u8>,
         value: &mut Vec<u8>,
     ) -> Result<OwnedWriteBatch, StoreError> {
-        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), writes.len() + 1);
-        batch.insert(&self.meta, codec::BATCH_KEY, Slice::from(codec::batch_value(mark)));
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), writes.len() + 6);
+        batch.insert(&self.meta, codec::BATCH_KEY, codec::batch_value(row));
         for (i, write) in writes.iter().enumerate() {
             let mut encoded = Ok(());
             let keyspace = match write {
@@ -149,9 +189,10 @@ impl Embedded {
         earlier: &[Write],
         key: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        use crate::model::MessageId;
+        codec::log_key(key, log.as_bytes());
+        let from = key.clone();
         codec::body_key(key, log.as_bytes(), upto, MessageId(u128::MAX));
-        self.remove_range(batch, &self.bodies, log.as_bytes(), key)?;
+        self.remove_range(batch, &self.bodies, &from, key)?;
         for write in earlier {
             if let Write::Body(message) = write
                 && message.at <= upto

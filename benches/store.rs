@@ -1,0 +1,119 @@
+//! Durable messages per second and CPU per message of the embedded store, by batch size.
+//!
+//! A message is one body with 200 bytes of content and two entries, between two of 20,000 users. All threads of the
+//! process count: the engine's flushes and merges are part of the price. `STORE_BENCH=1024x40` runs one size only,
+//! here 40 rounds; `STORE_BENCH_DIR` says where to write.
+
+use hongyan::{
+    model::{Content, Conversation, EntryRow, Flags, Kind, Message, MessageId, Stamp, UserKey},
+    store::{Embedded, Options, Store, Write},
+};
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+const USERS: u64 = 20_000;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// CPU time of this process so far, in microseconds (10 ms steps).
+fn cpu() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10_000
+}
+
+fn message(users: &[UserKey], random: &mut Random, at: u64, out: &mut Vec<Write>) {
+    let from = &users[(random.next() % USERS) as usize];
+    let to = &users[(random.next() % USERS) as usize];
+    let id = MessageId(u128::from(random.next()) << 64 | u128::from(random.next()));
+    let mut content = format!("{{\"content\":\"{:016x}", random.next()).into_bytes();
+    content.resize(198, b'x');
+    content.extend_from_slice(b"\"}");
+    let at = Stamp(1_800_000_000_000_000 + at);
+    let message = Arc::new(Message {
+        id,
+        kind: Kind::Private,
+        from: from.clone(),
+        to: to.id().into(),
+        at,
+        class: "RC:TxtMsg".into(),
+        content: Content::trusted(content.into()),
+        flags: Flags(3),
+        cid: "01ARZ3NDEKTSV4RRFFQ69G5FAV".into(),
+        push: None,
+    });
+    out.push(Write::Body(message));
+    for (user, target, mine) in [(from, to, true), (to, from, false)] {
+        let conversation = Conversation { kind: Kind::Private, target: target.id().into() };
+        let row = EntryRow::Message { id, at, conversation, mine, flags: Flags(3), ordinal: 7 };
+        out.push(Write::Entry { user: user.clone(), pos: at, row });
+    }
+}
+
+fn run(size: usize, rounds: usize, per_round: usize) {
+    let base = std::env::var_os("STORE_BENCH_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let folder = tempfile::tempdir_in(base).unwrap();
+    let store = Embedded::open(folder.path().join("data"), &Options::default()).unwrap();
+    let users: Vec<UserKey> =
+        (0..USERS).map(|i| UserKey::new("n19jmcy59f1q9", &format!("user-{i:06}")).unwrap()).collect();
+    let mut random = Random(88_172_645_463_325_252);
+    let (mut at, mut rates, mut costs, mut total) = (0, Vec::new(), Vec::new(), (0, 0));
+    for _ in 0..rounds {
+        let batches: Vec<Vec<Write>> = (0..per_round.div_ceil(size))
+            .map(|_| {
+                let mut batch = Vec::with_capacity(size * 3);
+                for _ in 0..size {
+                    at += 1;
+                    message(&users, &mut random, at, &mut batch);
+                }
+                batch
+            })
+            .collect();
+        let (start, before, count) = (Instant::now(), cpu(), batches.len() * size);
+        for batch in &batches {
+            store.commit(batch).unwrap();
+        }
+        let (spent, used) = (start.elapsed(), cpu() - before);
+        rates.push(count as f64 / spent.as_secs_f64() / 1_000.0);
+        costs.push(used as f64 / count as f64);
+        total = (total.0 + used, total.1 + count);
+    }
+    // What is still to be flushed or merged belongs to the messages too.
+    let before = cpu();
+    let mut last = before;
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let now = cpu();
+        if now - last < 20_000 {
+            break;
+        }
+        last = now;
+    }
+    let all = (total.0 + last - before) as f64 / total.1 as f64;
+    rates.sort_by(f64::total_cmp);
+    costs.sort_by(f64::total_cmp);
+    let show = |v: &[f64]| format!("{:8.1} {:8.1} {:8.1}", v[0], v[v.len() / 2], v[v.len() - 1]);
+    println!("{size:>5} |{} |{} | {all:6.1} | {}", show(&rates), show(&costs), total.1);
+}
+
+fn main() {
+    println!("batch |  k msgs/s: min median max | CPU us/msg: min median max | with the rest | messages");
+    let one = std::env::var("STORE_BENCH").ok();
+    if let Some((size, rounds)) = one.as_deref().and_then(|one| one.split_once('x')) {
+        return run(size.parse().unwrap(), rounds.parse().unwrap(), 50_000);
+    }
+    for (size, rounds, per_round) in
+        [(1, 5, 500), (32, 5, 8_000), (256, 7, 30_000), (1_024, 15, 100_000), (4_096, 15, 100_000)]
+    {
+        run(size, rounds, per_round);
+    }
+}
