@@ -222,7 +222,7 @@ async fn collect(mut body: Body, timeout: Duration) -> Result<Bytes, ApiError> {
 }
 
 /// Takes a body and throws it away, for a caller who is still writing would not read the refusal. Not for long: what comes
-/// after [`DRAIN`] bytes finds a closed connection.
+/// after some bytes more finds a closed connection.
 async fn drain(mut body: Body, timeout: Duration) {
     const DRAIN: usize = 8 * MAX_BODY;
     let read = async {

@@ -30,7 +30,7 @@ use census::Census;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -46,6 +46,8 @@ pub struct Edge {
     polls: poll::Polls,
     started: Instant,
     draining: AtomicBool,
+    /// Sockets whose session is over and that are being told so.
+    farewells: AtomicUsize,
 }
 
 impl Edge {
@@ -62,6 +64,7 @@ impl Edge {
             polls: poll::Polls::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            farewells: AtomicUsize::new(0),
         })
     }
 

@@ -265,6 +265,10 @@ pub async fn tell(
     if !inputs.is_empty() && edge.hub.submit(inputs).await.is_err() {
         return Err(gone());
     }
+    if poll.session.ended().is_some() {
+        // After `bye` the user is offline at once, not when the sweep comes by.
+        leave(&poll.session).await;
+    }
     let mut out = Vec::new();
     let mut object = encode::Object::begin(&mut out);
     object.key("frames").extend_from_slice(b"[]");

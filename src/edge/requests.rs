@@ -376,7 +376,9 @@ async fn history(
     let found = session.edge.hub.read(move |store| {
         store.history(&conversation.log(&viewer), page, limit, &|message| {
             message.flags.has(Flags::STORED)
-                && !(message.flags.has(Flags::NO_SENDER_COPY) && message.from == viewer)
+                && !(message.flags.has(Flags::NO_SENDER_COPY)
+                    && message.from == viewer
+                    && *message.to != *viewer.id())
         })
     });
     let (messages, more) = found.await?;

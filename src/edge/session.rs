@@ -130,6 +130,8 @@ pub struct Session {
     /// Seconds since the edge started, when the transport last made room while something waited; 0: nothing waits.
     stuck: AtomicU32,
     cut: AtomicBool,
+    /// The transport is to ask whether the client is still there.
+    probe: AtomicBool,
     me: Weak<Self>,
 }
 
@@ -169,6 +171,7 @@ impl Session {
             heard: AtomicU32::new(edge.seconds()),
             stuck: AtomicU32::new(0),
             cut: AtomicBool::new(false),
+            probe: AtomicBool::new(false),
             me: me.clone(),
         })
     }
@@ -255,6 +258,18 @@ impl Session {
         drop(state);
         self.waker.wake();
         self.room.notify_one();
+    }
+
+    /// Has the transport ask whether the client is still there. Browsers answer by themselves, also for hidden
+    /// pages, whose timers they slow down to a tick a minute.
+    pub fn probe(&self) {
+        self.probe.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the transport is to ask now.
+    pub fn take_probe(&self) -> bool {
+        self.probe.load(Ordering::Acquire) && self.probe.swap(false, Ordering::AcqRel)
     }
 
     /// Whether frames wait for the transport.

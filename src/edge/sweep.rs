@@ -8,7 +8,10 @@ use super::{
     encode,
     session::{End, Transport},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often all sessions are looked at.
@@ -18,6 +21,7 @@ const SPREAD: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(edge: Arc<Edge>) {
     let idle = edge.config.sessions.idle_timeout.as_secs() as u32;
+    let ping = edge.config.sessions.ping.as_secs() as u32;
     let mut rounds = tokio::time::interval(ROUND.min(edge.config.sessions.idle_timeout / 2));
     loop {
         rounds.tick().await;
@@ -27,6 +31,9 @@ pub(super) async fn run(edge: Arc<Edge>) {
                 session.end(End::Code(Code::Silent), "nothing was heard for too long");
             } else if stuck > idle && session.transport == Transport::WebSocket {
                 session.end(End::Code(Code::Silent), "nothing was read for too long");
+            }
+            if silent >= ping && session.transport == Transport::WebSocket {
+                session.probe();
             }
             // One that does not read will not read its goodbye either: give the transport a few seconds, then cut.
             if session.ended().is_some() && silent.max(stuck) > idle + 5 {
@@ -39,18 +46,21 @@ pub(super) async fn run(edge: Arc<Edge>) {
 
 pub(super) async fn drain(edge: &Edge, deadline: Duration) -> usize {
     let until = Instant::now() + deadline;
-    let sessions = edge.census.all();
-    let count = sessions.len().max(1) as u64;
-    for (i, session) in sessions.iter().enumerate() {
-        let after = SPREAD.as_millis() as u64 * i as u64 / count;
-        session.write(|out| encode::Object::frame(out, "move").number("after", 200 + after).end());
-        session.end(End::Leaving, "");
-    }
-    drop(sessions);
     loop {
+        // Again each time: a `hello` may have been half way in when the drain began.
+        let staying: Vec<_> =
+            edge.census.all().into_iter().filter(|session| session.ended().is_none()).collect();
+        let count = staying.len().max(1) as u64;
+        for (i, session) in staying.iter().enumerate() {
+            let after = SPREAD.as_millis() as u64 * i as u64 / count;
+            session.write(|out| encode::Object::frame(out, "move").number("after", 200 + after).end());
+            session.end(End::Leaving, "");
+        }
+        drop(staying);
         edge.polls.reap().await;
         let left = edge.census.len();
-        if left == 0 || Instant::now() >= until {
+        let told = edge.farewells.load(Ordering::Acquire) == 0;
+        if (left == 0 && told) || Instant::now() >= until {
             return left;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -21,7 +21,7 @@ use futures_util::{SinkExt, StreamExt, future::poll_fn};
 use std::{
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -76,6 +76,7 @@ async fn serve(socket: WebSocket, session: Arc<Session>) {
     let mut pump = Pump { socket, session, queue, job: None, writing: false };
     let end = poll_fn(|cx| pump.poll(cx)).await;
     let Pump { mut socket, session, .. } = pump;
+    let _farewell = Farewell::begin(&session.edge);
     leave(&session).await;
     if let Some(end) = end {
         let goodbye = async {
@@ -87,6 +88,22 @@ async fn serve(socket: WebSocket, session: Arc<Session>) {
             close(&mut socket, end.close(), end.word()).await;
         };
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+}
+
+/// Counts a socket that is being told goodbye, so that a drain waits for it.
+struct Farewell(Arc<Edge>);
+
+impl Farewell {
+    fn begin(edge: &Arc<Edge>) -> Self {
+        edge.farewells.fetch_add(1, Ordering::AcqRel);
+        Self(edge.clone())
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.farewells.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -115,8 +132,10 @@ impl Pump {
             if self.session.is_cut() {
                 return Poll::Ready(None);
             }
+            // What came in one message with `bye` is still handed on.
             if let Some(end) = self.session.ended()
                 && !self.writing
+                && self.job.is_none()
             {
                 return Poll::Ready(Some(end));
             }
@@ -147,7 +166,14 @@ impl Pump {
             Poll::Ready(Err(_)) => return Err(()),
             Poll::Pending => return Ok(false),
         }
-        let (Some(chunk), _) = self.session.take() else { return Ok(false) };
+        let (Some(chunk), _) = self.session.take() else {
+            if !self.session.take_probe() {
+                return Ok(false);
+            }
+            self.socket.start_send_unpin(Message::Ping(Bytes::new())).map_err(|_| ())?;
+            self.writing = true;
+            return Ok(true);
+        };
         let metrics = self.session.edge.hub.metrics();
         metrics.bytes_out.add(chunk.len() as u64);
         self.socket.start_send_unpin(Message::Text(utf8(chunk))).map_err(|_| ())?;
@@ -159,6 +185,7 @@ impl Pump {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Option<End>>> {
         if self.job.is_some() {
             if ready!(Pin::new(&mut self.queue).poll_reserve(cx)).is_err() {
+                self.job = None;
                 self.session.end(End::Leaving, "");
                 return Poll::Ready(Ok(()));
             }

@@ -213,7 +213,11 @@ impl Driver {
                 }
             }
             Effect::Reply { to: ReplyTo::Ticket(ticket), answer } => self.asks.answer(ticket, answer),
-            Effect::Welcome { session, start, why } => self.tell(session, |port| port.welcome(start, why)),
+            Effect::Welcome { session, start, why } => match self.ports.get(&session) {
+                Some(port) => port.welcome(start, why),
+                // It left while its mailbox was being read, before the relay knew of it.
+                None => self.relay.handle(now(), Input::Close { session }, &mut self.effects),
+            },
             Effect::TurnAway { session, why } => {
                 self.tell(session, |port| port.turned_away(&why));
                 self.ports.remove(&session);

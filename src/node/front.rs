@@ -4,7 +4,12 @@
 
 use super::tls::Tls;
 use crate::{config::Config, edge::PeerAddress, metrics::Metrics};
-use axum::{Router, extract::Request, http::Method, response::Response};
+use axum::{
+    Router,
+    extract::Request,
+    http::{Method, StatusCode},
+    response::{IntoResponse as _, Response},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -18,6 +23,8 @@ use tower::ServiceExt as _;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a request's body may take to come.
+const BODY: Duration = Duration::from_secs(30);
 /// Bytes of a request's head at the most.
 const MAX_HEAD: usize = 16 * 1_024;
 
@@ -51,6 +58,8 @@ pub(super) struct Front {
     free: Arc<Semaphore>,
     /// How long a connection may take to say what it wants.
     patience: Duration,
+    /// How long a request may take, its body and a poll's wait included.
+    longest: Duration,
     tracker: TaskTracker,
 }
 
@@ -62,6 +71,7 @@ impl Front {
             metrics: metrics.clone(),
             free: Arc::new(Semaphore::new(config.limits.connections)),
             patience: config.sessions.hello_timeout,
+            longest: config.sessions.poll_wait_max + BODY,
             tracker: TaskTracker::new(),
         }
     }
@@ -117,11 +127,15 @@ impl Front {
         socket: S,
         address: SocketAddr,
     ) {
-        let routes = self.routes.clone();
+        let (routes, longest) = (self.routes.clone(), self.longest);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(PeerAddress(address));
-            routes.clone().answer(request)
+            let answer = routes.clone().answer(request);
+            async move {
+                let late = |_| Ok(StatusCode::REQUEST_TIMEOUT.into_response());
+                tokio::time::timeout(longest, answer).await.unwrap_or_else(late)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -57,7 +57,11 @@ impl Node {
             config.tls_files().map(|(certificate, key)| tls::Tls::load(certificate, key)).transpose()?;
         let folder = config.store_folder();
         let mib = |number: usize| (number as u64) << 20;
-        let options = Options { cache: mib(config.store.cache), journals: mib(config.store.journals) };
+        let options = Options {
+            cache: mib(config.store.cache),
+            journals: mib(config.store.journals),
+            ..Options::default()
+        };
         let store: Arc<dyn Store> =
             Arc::new(tokio::task::spawn_blocking(move || Embedded::open(folder, &options)).await??);
         let metrics = Arc::new(Metrics::default());
@@ -132,8 +136,8 @@ impl Node {
             () = stop.cancelled() => None,
             end = &mut ended => Some(end),
         };
-        accepting.cancel();
         if let Some(end) = end {
+            accepting.cancel();
             *state.lock() = Err("the store failed");
             return Err(match end {
                 Ok(DriverEnd::StoreFailed(error)) => anyhow!(error)
@@ -145,7 +149,10 @@ impl Node {
         *state.lock() = Err("draining");
         let deadline = config.sessions.drain_timeout;
         info!(sessions = edge.sessions(), seconds = deadline.as_secs(), "draining");
+        // The door stays open meanwhile: a client that polls comes over a new connection to hear where to go. Whoever says
+        // hello is refused.
         let left = edge.drain(deadline).await;
+        accepting.cancel();
         if left > 0 {
             warn!(left, "sessions were still there at the deadline; they go on from their cursors elsewhere");
         }

@@ -69,3 +69,50 @@ async fn logs(hub: &Hub, kind: Kind, cutoff: Stamp) -> Result<(), StoreError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::HubOptions,
+        model::{Content, Conversation, Flags},
+        relay::{Answer, Command, Limits, Outgoing},
+        store::{Page, Store, memory::MemoryStore},
+    };
+    use std::sync::Arc;
+    use tokio_util::task::TaskTracker;
+
+    #[tokio::test]
+    async fn what_is_too_old_goes_and_a_device_that_missed_it_will_be_told() {
+        let store = Arc::new(MemoryStore::default());
+        let options = HubOptions { queue: 64, relay: Limits::default() };
+        let tracker = TaskTracker::new();
+        let (hub, _end) = Hub::start(store.clone(), options, Arc::default(), &tracker).await.unwrap();
+        let ann = UserKey::new("app", "ann").unwrap();
+        let bo = UserKey::new("app", "bo").unwrap();
+        let out = Outgoing {
+            cid: "1".into(),
+            kind: Kind::Private,
+            to: "bo".into(),
+            class: "RC:TxtMsg".into(),
+            content: Content::empty(),
+            flags: Flags::STORED,
+            push: None,
+            check_blacklist: true,
+        };
+        let sent = hub.ask(ann.clone(), Command::Send(out)).await.unwrap();
+        let Answer::Sent { at, .. } = sent else { panic!("{sent:?}") };
+        let keep = Retention { private: 3, system: 0, mailbox: 1 };
+        let log = Conversation::new(Kind::Private, "bo").unwrap().log(&ann);
+        let bodies = || store.history(&log, Page::After(Stamp::ZERO), 10, &|_| true).unwrap().0.len();
+
+        // After a day and a half the mailbox rows go, the history stays; after four days that goes too.
+        sweep(&hub, &keep, Stamp(at.0 + DAY_US * 3 / 2)).await.unwrap();
+        hub.ask(ann.clone(), Command::Block("cy".into())).await.unwrap(); // durable, and so is all before it
+        assert_eq!((store.rows(&ann).len(), store.rows(&bo).len(), bodies()), (0, 0, 1));
+        assert_eq!(store.mailbox(&bo).unwrap().unwrap().trimmed, at);
+        sweep(&hub, &keep, Stamp(at.0 + DAY_US * 4)).await.unwrap();
+        hub.ask(ann, Command::Block("di".into())).await.unwrap();
+        assert_eq!(bodies(), 0);
+    }
+}

@@ -115,3 +115,154 @@ impl Drop for GroupCommit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gossip::{Fact, FactKey},
+        model::{Conversation, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
+        store::{EntryPage, MailboxRow, Page, Profile, Snapshot, memory::MemoryStore},
+    };
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A store whose commits wait until they are let go, and fail when told so.
+    struct Slow {
+        inner: MemoryStore,
+        /// Size of each batch, as it begins.
+        begun: Mutex<Sender<usize>>,
+        /// One message lets one commit end; `false` makes it fail.
+        go: Mutex<Receiver<bool>>,
+    }
+
+    impl Store for Slow {
+        fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+            self.begun.lock().send(writes.len()).unwrap();
+            if self.go.lock().recv().unwrap() {
+                self.inner.commit(writes)
+            } else {
+                Err(StoreError::Engine("the disk is gone".into()))
+            }
+        }
+        fn last_stamp(&self) -> Result<Stamp, StoreError> {
+            self.inner.last_stamp()
+        }
+        fn load(&self, user: &UserKey) -> Result<Snapshot, StoreError> {
+            self.inner.load(user)
+        }
+        fn entries(&self, user: &UserKey, after: Stamp, a: usize, b: usize) -> Result<EntryPage, StoreError> {
+            self.inner.entries(user, after, a, b)
+        }
+        fn entry(&self, user: &UserKey, pos: Stamp) -> Result<Option<EntryRow>, StoreError> {
+            self.inner.entry(user, pos)
+        }
+        fn history(
+            &self,
+            log: &Log,
+            page: Page,
+            limit: usize,
+            keep: &dyn Fn(&Message) -> bool,
+        ) -> Result<(Vec<Arc<Message>>, bool), StoreError> {
+            self.inner.history(log, page, limit, keep)
+        }
+        fn message(&self, log: &Log, at: Stamp, id: MessageId) -> Result<Option<Arc<Message>>, StoreError> {
+            self.inner.message(log, at, id)
+        }
+        fn facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError> {
+            self.inner.facts(each)
+        }
+        fn profile(&self, user: &UserKey) -> Result<Profile, StoreError> {
+            self.inner.profile(user)
+        }
+        fn users(&self, app: &str, after: &str, limit: usize) -> Result<Vec<UserKey>, StoreError> {
+            self.inner.users(app, after, limit)
+        }
+        fn mailbox(&self, user: &UserKey) -> Result<Option<MailboxRow>, StoreError> {
+            self.inner.mailbox(user)
+        }
+        fn expired_mailboxes(
+            &self,
+            cutoff: Stamp,
+            resume: Option<&UserKey>,
+            limit: usize,
+        ) -> Result<Vec<(UserKey, Stamp)>, StoreError> {
+            self.inner.expired_mailboxes(cutoff, resume, limit)
+        }
+        fn expired_logs(
+            &self,
+            kind: Kind,
+            cutoff: Stamp,
+            resume: Option<&Log>,
+            limit: usize,
+        ) -> Result<Vec<(Log, Stamp)>, StoreError> {
+            self.inner.expired_logs(kind, cutoff, resume, limit)
+        }
+    }
+
+    struct Bench {
+        store: Arc<Slow>,
+        commits: GroupCommit,
+        begun: Receiver<usize>,
+        go: Sender<bool>,
+        done: Receiver<Option<u64>>,
+    }
+
+    fn bench() -> Bench {
+        let ((begun_tx, begun), (go, go_rx), (done_tx, done)) = (channel(), channel(), channel());
+        let (begun_tx, go_rx) = (Mutex::new(begun_tx), Mutex::new(go_rx));
+        let store = Arc::new(Slow { inner: MemoryStore::default(), begun: begun_tx, go: go_rx });
+        let commits = GroupCommit::start(store.clone(), move |result| {
+            done_tx.send(result.ok().map(|batch| batch.seq)).unwrap();
+        })
+        .unwrap();
+        Bench { store, commits, begun, go, done }
+    }
+
+    fn receipt(pos: u64) -> Vec<Write> {
+        let conversation = Conversation { kind: Kind::Private, target: "bo".into() };
+        let row = EntryRow::Receipt { conversation, at: Stamp(pos) };
+        vec![Write::Entry { user: UserKey::new("app", "ann").unwrap(), pos: Stamp(pos), row }]
+    }
+
+    #[test]
+    fn what_arrives_during_a_commit_is_one_batch() {
+        let bench = bench();
+        bench.commits.submit(1, receipt(1));
+        assert_eq!(bench.begun.recv(), Ok(1));
+        (2..=5).for_each(|seq| bench.commits.submit(seq, receipt(seq)));
+        bench.go.send(true).unwrap();
+        assert_eq!(bench.done.recv(), Ok(Some(1)));
+        assert_eq!(bench.begun.recv(), Ok(4));
+        bench.go.send(true).unwrap();
+        assert_eq!(bench.done.recv(), Ok(Some(5)));
+        assert_eq!(bench.store.last_stamp().unwrap(), Stamp(5));
+    }
+
+    #[test]
+    fn an_error_is_the_last_word() {
+        let bench = bench();
+        bench.commits.submit(1, receipt(1));
+        bench.begun.recv().unwrap();
+        bench.commits.submit(2, receipt(2));
+        bench.go.send(false).unwrap();
+        assert_eq!(bench.done.recv(), Ok(None));
+        bench.commits.submit(3, receipt(3));
+        // The thread has ended: nothing begins, and `done` is gone.
+        assert!(bench.done.recv().is_err());
+        assert!(bench.begun.try_recv().is_err());
+        assert_eq!(bench.store.last_stamp().unwrap(), Stamp::ZERO);
+    }
+
+    #[test]
+    fn dropping_finishes_what_waits() {
+        let bench = bench();
+        bench.commits.submit(1, receipt(1));
+        bench.begun.recv().unwrap();
+        bench.commits.submit(2, receipt(2));
+        bench.go.send(true).unwrap();
+        bench.go.send(true).unwrap();
+        drop(bench.commits);
+        assert_eq!(bench.done.iter().collect::<Vec<_>>(), [Some(1), Some(2)]);
+        assert_eq!(bench.store.last_stamp().unwrap(), Stamp(2));
+    }
+}

@@ -1,5 +1,5 @@
 /**
- * Against a real node: HONGYAN_BIN=/path/to/hongyan npm test. Skipped without.
+ * Against a real node: TEST_HONGYAN=/path/to/hongyan npm test. Skipped without.
  */
 
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { client, text, until } from './support/clients.js';
 import { FakePage } from './support/page.js';
 
-const binary = process.env.HONGYAN_BIN;
+const binary = process.env.TEST_HONGYAN;
 
 class RealNode {
   folder = mkdtempSync(join(tmpdir(), 'hongyan-sdk-'));
@@ -29,6 +29,7 @@ class RealNode {
 
   kill() {
     return new Promise((resolve) => {
+      if (this.process.exitCode !== null) return resolve();
       this.process.once('exit', resolve);
       this.process.kill('SIGKILL');
     });

@@ -397,6 +397,8 @@ impl World {
                     line.acked = start;
                     line.reading = Some(start);
                     line.down.push_back(Down::Welcome { start });
+                } else {
+                    self.inputs.push_back(Input::Close { session });
                 }
             }
             Effect::TurnAway { session, .. } | Effect::Kick { session, .. } => {
@@ -503,6 +505,7 @@ impl World {
     }
 
     pub fn verify(&mut self) {
+        assert_eq!(self.relay.sessions(), self.lines.len(), "sessions that nobody holds");
         let logs: BTreeMap<UserKey, Vec<(Stamp, EntryRow)>> = USERS
             .iter()
             .map(|name| UserKey::new("app", name).expect("id"))

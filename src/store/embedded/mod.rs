@@ -11,7 +11,7 @@
 //! length and blocks, and leaves out only the times. The engine syncs the folder itself when it starts a new journal.
 //!
 //! Nothing is lost without a word: see [`witness`](self) for what is remembered outside the engine, and `survey` for
-//! what is checked before the engine may open its files, which it would truncate. [`repair`] accepts a loss.
+//! what is checked before the engine may open its files, which it would truncate. [`repair()`] accepts a loss.
 
 mod damage;
 mod journal;
@@ -67,7 +67,7 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Io`] when the folder cannot be used,
     /// [`StoreError::Damaged`] when something that was acknowledged is missing or does not read; nothing is changed
-    /// then, and [`repair`] goes on without it.
+    /// then, and [`repair()`] goes on without it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, StoreError> {
         let path = path.as_ref().to_path_buf();
         make_folder(&path)?;
@@ -89,7 +89,8 @@ impl Embedded {
         let torn = survey.torn.as_ref().map(|(journal, bytes)| repair::cut(journal, bytes)).transpose()?;
         let db = open_engine(&path, options)?;
         let open = |name: &str| {
-            db.keyspace(name, || options::keyspace(name)).map_err(|error| engine_error(&path, error))
+            db.keyspace(name, || options::keyspace(name, options.memtable))
+                .map_err(|error| engine_error(&path, error))
         };
         let row =
             |keyspace: &Keyspace, key: &[u8]| keyspace.get(key).map_err(|error| engine_error(&path, error));
@@ -115,7 +116,7 @@ impl Embedded {
                     read.map_err(|broken| broken_row(keyspace.path(), keyspace.name(), broken))?.number;
             }
         }
-        witness.state(mark, touched, false)?;
+        witness.state(survey.highest, touched, false)?;
         if let Some(torn) = torn {
             // It held nothing that was acknowledged, and all the rest is there.
             let _ = std::fs::remove_file(torn);

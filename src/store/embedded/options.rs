@@ -15,11 +15,15 @@ pub struct Options {
     /// Largest size of all journals together, in bytes; at least 64 MiB. What they hold is read at every start, at
     /// about 100 MB/s, so it bounds the time that a start takes. Default 256 MiB.
     pub journals: u64,
+    /// How much of bodies, and as much again of entries, is gathered in memory before it is written as a table, in
+    /// bytes; up to five times as much may be held while tables are being written. Taken when the store is made, and
+    /// kept by it. Default 64 MiB.
+    pub memtable: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache: 64 << 20, journals: 256 << 20 }
+        Self { cache: 64 << 20, journals: 256 << 20, memtable: 64 << 20 }
     }
 }
 
@@ -37,12 +41,12 @@ impl Options {
 }
 
 /// How a keyspace is made. It keeps what it was made with for good: the engine reads these back from its own tables.
-pub(super) fn keyspace(name: &str) -> KeyspaceCreateOptions {
+pub(super) fn keyspace(name: &str, memtable: u64) -> KeyspaceCreateOptions {
     let large = matches!(name, "bodies" | "entries");
     KeyspaceCreateOptions::default()
         .data_block_compression_policy(CompressionPolicy::disabled())
         .index_block_compression_policy(CompressionPolicy::disabled())
         .data_block_size_policy(BlockSizePolicy::all(if large { 8 << 10 } else { 4 << 10 }))
-        .max_memtable_size(if large { 64 << 20 } else { 8 << 20 })
+        .max_memtable_size(if large { memtable } else { memtable.min(8 << 20) })
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(64 << 20)))
 }

@@ -133,7 +133,7 @@ pub fn repair(path: &Path) -> Result<RepairReport, StoreError> {
         // Without this the witness would go on to ask for what it can no longer have.
         if !matches!(found, Found::Says(_)) {
             let Testimony { touched, .. } = *witness.says();
-            witness.state(survey.mark, touched, false)?;
+            witness.state(survey.highest, touched, false)?;
         }
         report.findings.extend(survey.findings);
     }
@@ -205,7 +205,13 @@ fn fix(root: &Path, aside: &Path, finding: &Finding) -> io::Result<()> {
             if folder.file_name().is_some_and(|name| name == "0") {
                 return rebuild_engine(root, aside);
             }
-            if folder.exists() { fs::rename(folder, keep(root, aside, folder)) } else { Ok(()) }
+            if folder.exists() {
+                fs::rename(folder, keep(root, aside, folder))?;
+            }
+            // An empty keyspace in its place; without one the engine would forget its rows in the journals too.
+            let counter = lsm_tree::SequenceNumberCounter::default;
+            let made = lsm_tree::Config::new(folder, counter(), counter()).open();
+            made.map(drop).map_err(io::Error::other)
         }
     }
 }

@@ -121,6 +121,8 @@ pub(super) struct Survey {
     pub(super) findings: Vec<Finding>,
     /// The last batch that opening will find.
     pub(super) mark: BatchMark,
+    /// The highest number and stamp that anything tells of: what is written next lies above.
+    pub(super) highest: BatchMark,
     /// The journal that a crash left with an end that does not parse, and where that end is.
     pub(super) torn: Option<(PathBuf, Range<usize>)>,
 }
@@ -187,7 +189,7 @@ fn read_journals(folder: &Path) -> Result<Vec<Journal>, StoreError> {
         }
     }
     let read = |(number, path): (u64, PathBuf)| {
-        let bytes = std::fs::read(&path).map_err(io_error(&path))?;
+        let bytes = journal::bytes(&path).map_err(io_error(&path))?;
         let (runs, bad) = journal::read(&bytes);
         Ok(Journal { path, number, runs, bad })
     };

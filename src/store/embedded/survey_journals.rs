@@ -21,9 +21,9 @@ impl Survey {
         accepted: &Accepted,
     ) {
         let first = journals.iter().flat_map(|journal| &journal.runs).next().map(|run| run.first);
-        if let Some(persisted) = persisted {
-            self.look_at_beginning(folder, journals, first.as_ref(), said, persisted, accepted);
-        }
+        let begins = persisted.is_none_or(|persisted| {
+            self.look_at_beginning(folder, journals, first.as_ref(), said, persisted, accepted)
+        });
         let mut mark = persisted.map(|persisted| persisted.meta).unwrap_or_default();
         let mut previous: Option<(BatchMark, &Journal)> = None;
         for journal in journals {
@@ -66,14 +66,23 @@ impl Survey {
             }
         }
         self.mark = mark;
+        let known = persisted.iter().flat_map(|persisted| persisted.keyspaces).chain([mark, said.mark]);
+        for mark in known {
+            self.highest.number = self.highest.number.max(mark.number);
+            self.highest.last = self.highest.last.max(mark.last);
+        }
         let wanted = lower(accepted, said.mark.number);
-        if mark.number < wanted && persisted.is_some() {
+        // With no batch in the journals the tables have to hold all, which was looked at.
+        if mark.number < wanted && persisted.is_some() && (begins || first.is_some()) {
             let lost = Lost { first: mark.number + 1, last: wanted, after: mark.last, upto: said.mark.last };
             let newest = journals.last();
             let (file, why, fix) = match newest {
                 Some(journal) if journal.number >= said.journal => {
                     let fix = if journal.bad.is_empty() { Fix::Accept } else { Fix::Journal };
-                    let why = journal.bad.last().map_or("its end is missing".into(), damaged);
+                    let why = journal
+                        .bad
+                        .last()
+                        .map_or("its end, or a journal after it, is missing".into(), damaged);
                     (journal.path.clone(), why, fix)
                 }
                 _ => {
@@ -99,7 +108,7 @@ impl Survey {
         }
     }
 
-    /// The tables have to hold what was written before the first batch of the journals.
+    /// The tables have to hold what was written before the first batch of the journals. Says whether they do.
     fn look_at_beginning(
         &mut self,
         folder: &Path,
@@ -108,7 +117,7 @@ impl Survey {
         said: &Testimony,
         persisted: &Persisted,
         accepted: &Accepted,
-    ) {
+    ) -> bool {
         let (needed, upto): (Touched, Stamp) =
             first.map_or((said.touched, said.mark.last), |row| (row.before, row.mark.last));
         let damaged = journals.iter().find(|journal| match (journal.runs.first(), journal.bad.first()) {
@@ -132,7 +141,7 @@ impl Survey {
             lost.last = lost.last.max(needed);
             names.push(name);
         }
-        let Some((lost, names)) = lost else { return };
+        let Some((lost, names)) = lost else { return true };
         let names = names.join(", ");
         match damaged {
             Some(journal) => {
@@ -146,5 +155,6 @@ impl Survey {
                 self.lost(&file, &why, lost, Fix::Accept);
             }
         }
+        false
     }
 }

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Everything that has to hold, from a fresh clone: installs what the tests need, then runs them all.
+# Stops at the first step that fails and names it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step_name="starting"
+started=$SECONDS
+trap 'code=$?; if [ $code -ne 0 ]; then printf "\nFAILED in step: %s\n" "$step_name" >&2; fi' EXIT
+
+step() {
+    step_name=$1
+    shift
+    printf '\n== %s (%d s so far)\n' "$step_name" "$((SECONDS - started))"
+    "$@"
+}
+
+install_packages() {
+    local missing=()
+    command -v chromium >/dev/null || missing+=(chromium chromium-driver)
+    command -v node >/dev/null || missing+=(nodejs npm)
+    command -v cc >/dev/null || missing+=(build-essential)
+    # Chinese text and emoji, so that what the browser tests draw is what people see.
+    fc-list 2>/dev/null | grep -qi 'noto.*cjk' || missing+=(fonts-noto-cjk)
+    fc-list 2>/dev/null | grep -qi 'noto.*emoji' || missing+=(fonts-noto-color-emoji)
+    [ ${#missing[@]} -eq 0 ] && return
+    if ! command -v apt-get >/dev/null; then
+        echo "please install: ${missing[*]}" >&2
+        return 1
+    fi
+    local as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq "${missing[@]}" >/dev/null
+}
+
+node_packages() {
+    local folder
+    for folder in sdk/js tests/browser; do
+        (cd "$folder" && npm ci --no-audit --no-fund --silent)
+    done
+}
+
+rust_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --no-fail-fast
+    else
+        cargo test --all-targets --no-fail-fast
+    fi
+    cargo test --doc
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+}
+
+types() {
+    (cd sdk/js && npx --no-install tsc --noEmit -p .)
+    sdk/js/node_modules/.bin/tsc --noEmit -p web/test/tsconfig.json
+}
+
+page_tests() {
+    (cd sdk/js && TEST_HONGYAN="$PWD/../../target/debug/hongyan" npm test --silent)
+    node --test web/test/
+}
+
+browser_tests() {
+    (cd tests/browser && HONGYAN_BIN="$PWD/../../target/debug/hongyan" npm test --silent)
+}
+
+step "packages" install_packages
+step "node packages" node_packages
+step "format" cargo fmt --check
+step "clippy" cargo clippy --all-targets --quiet -- -D warnings
+step "tests, simulation, short fuzzing" rust_tests
+step "documentation" docs
+step "build" cargo build --quiet
+step "types of SDK and page" types
+step "SDK and page" page_tests
+step "browser" browser_tests
+
+printf '\nAll steps passed in %d s.\n' "$((SECONDS - started))"

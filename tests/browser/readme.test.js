@@ -1,0 +1,56 @@
+/** The README's back end examples, run as they stand there (PHP where it is installed). */
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { Server } from './support/server.js';
+
+const run = promisify(execFile);
+const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+const chinese = await readFile(new URL('../../README.zh-CN.md', import.meta.url), 'utf8');
+const blocks = (/** @type {string} */ text) => text.match(/```[\s\S]*?```/g) ?? [];
+
+/** @type {Server} */
+let server;
+let folder = '';
+
+before(async () => {
+  server = await Server.start();
+  folder = await mkdtemp(join(tmpdir(), 'hongyan-readme-'));
+});
+after(async () => {
+  await server?.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** @param {string} language @param {string} marker @param {string} file @param {string} command */
+async function example(language, marker, file, command) {
+  const block = blocks(readme).find((text) => text.startsWith(`\`\`\`${language}`) && text.includes(marker));
+  assert.ok(block, `the README has no ${language} example with ${marker}`);
+  const code = block.replace(/^```\w+\n|```$/g, '').replaceAll('127.0.0.1:8080', `127.0.0.1:${server.port}`);
+  await writeFile(join(folder, file), code);
+  const env = { PATH: process.env.PATH, HY_KEY: server.key, HY_SECRET: server.secret };
+  const { stdout } = await run(command, [join(folder, file)], { env, timeout: 20_000 });
+  return stdout.trim();
+}
+
+test('the Node example gets a token', async () => {
+  assert.match(await example('js', 'createHash', 'back-end.mjs', process.execPath), /^[\w-]{60,}$/);
+});
+
+test('the PHP example gets a token', async (t) => {
+  try {
+    assert.match(await example('php', 'function hongyan', 'back-end.php', 'php'), /^[\w-]{60,}$/);
+  } catch (error) {
+    if (/** @type {{code?: string}} */ (error).code !== 'ENOENT') throw error;
+    t.skip('php is not installed');
+  }
+});
+
+test('both languages of the README show the same code', () => {
+  assert.deepEqual(blocks(chinese), blocks(readme));
+});
