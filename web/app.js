@@ -253,10 +253,10 @@ class Page {
     if (!c) return;
     const person = store.person(c.target);
     const head = byId('peer-avatar', HTMLElement);
-    const sign = `${person.id} ${person.name} ${person.portrait} ${store.online.has(c.target)}`;
+    const sign = `${person.id} ${person.name} ${person.portrait} ${store.isOnline(c.target)}`;
     if (head.dataset.sign !== sign) {
       head.dataset.sign = sign;
-      fill(head, avatar(person, { online: c.kind === 1 && store.online.has(c.target) }));
+      fill(head, avatar(person, { online: c.kind === 1 && store.isOnline(c.target) }));
     }
     setText(byId('peer-name', HTMLElement), person.name);
     drawStatus(store, byId('peer-status', HTMLElement));

@@ -2,11 +2,9 @@
  * The strip that says how the connection is.
  */
 
+import { PATIENCE } from './chat.js';
 import { announce, byId, setText } from './dom.js';
 import { t } from './language.js';
-
-/** A connection that comes back within this time is not worth a word, ms. */
-const PATIENCE = 700;
 
 export class Banner {
   #element = byId('banner', HTMLElement);

@@ -15,6 +15,8 @@ const LIST_PAGES = 5;
 /** A typing mark is sent at most this often, and shown this long, ms. */
 const TYPING_EVERY = 4000;
 const TYPING_SHOWN = 7000;
+/** A connection that comes back within this time is as if it had not gone, ms. */
+export const PATIENCE = 700;
 /** The server's bound on a watch list. */
 const WATCHED = 200;
 
@@ -28,6 +30,8 @@ export class Chat extends EventTarget {
   #started = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watchTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #awayTimer;
   /** @type {Set<string>} ids asked for */
   #asked = new Set();
 
@@ -51,8 +55,15 @@ export class Chat extends EventTarget {
     on('presence', (p) => store.presence(p.user, p.online));
     on('reset', () => this.#reset());
     on('state', (s) => {
-      if (s.state === 'connected') this.#reconnected();
-      else for (const key of [...store.typing.keys()]) store.setTyping(key, null);
+      if (s.state === 'connected') {
+        clearTimeout(this.#awayTimer);
+        this.#awayTimer = undefined;
+        store.setAway(false);
+        this.#reconnected();
+        return;
+      }
+      this.#awayTimer ??= setTimeout(() => store.setAway(true), PATIENCE);
+      for (const key of [...store.typing.keys()]) store.setTyping(key, null);
     });
     store.addEventListener('change', (e) => {
       if (/** @type {CustomEvent} */ (e).detail.part === 'list') this.#watchSoon();
@@ -300,9 +311,9 @@ export class Chat extends EventTarget {
 
   /** Ends everything that would go on by itself. */
   async stop() {
-    clearTimeout(this.#watchTimer);
-    for (const timer of this.#typingTimers.values()) clearTimeout(timer);
+    for (const timer of [this.#watchTimer, ...this.#typingTimers.values()]) clearTimeout(timer);
     await this.client.disconnect();
+    clearTimeout(this.#awayTimer);
   }
 }
 

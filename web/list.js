@@ -105,7 +105,7 @@ export class ListView {
     const current = c.key === this.store.open;
     const model = {
       name: person.name, portrait: person.portrait, current, typing, unread: c.unread,
-      online: c.kind === 1 && this.store.online.has(c.target),
+      online: c.kind === 1 && this.store.isOnline(c.target),
       blocked: this.store.blocked.has(c.target),
       draft: current ? '' : c.draft.trim().slice(0, 100),
       text: last ? preview(last, t, last.mine ? '' : this.store.person(last.from).name) : '',

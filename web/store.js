@@ -29,6 +29,8 @@ export class Store extends EventTarget {
   threads = /** @type {Map<string, Thread>} */ (new Map());
   people = /** @type {Map<string, Person>} */ (new Map());
   online = /** @type {Set<string>} */ (new Set());
+  /** Whether the connection is lost, so that nobody knows who is online. */
+  away = false;
   blocked = /** @type {Set<string>} */ (new Set());
   /** Conversation key → what is being prepared there. */
   typing = /** @type {Map<string, 'text' | 'voice'>} */ (new Map());
@@ -371,6 +373,18 @@ export class Store extends EventTarget {
   /** @param {Iterable<string>} users */
   setOnline(users) {
     this.online = new Set(users);
+    this.#changed('people');
+  }
+
+  /** Whether somebody is known to be online now. @param {string} user */
+  isOnline(user) {
+    return !this.away && this.online.has(user);
+  }
+
+  /** @param {boolean} away */
+  setAway(away) {
+    if (this.away === away) return;
+    this.away = away;
     this.#changed('people');
   }
 

@@ -309,9 +309,9 @@ export function drawStatus(store, el) {
   const c = store.conversations.get(store.open);
   const typing = c && store.typing.get(c.key);
   el.classList.toggle('typing', Boolean(typing));
-  el.classList.toggle('on', Boolean(c && c.kind === 1 && store.online.has(c.target)));
+  el.classList.toggle('on', Boolean(c && c.kind === 1 && store.isOnline(c.target)));
   if (!c) setText(el, '');
   else if (typing) setText(el, t(typing === 'voice' ? 'typing.voice' : 'typing'));
   else if (c.kind === 6) setText(el, t('system'));
-  else setText(el, c.kind === 1 ? t(store.online.has(c.target) ? 'online' : 'offline') : '');
+  else setText(el, c.kind === 1 && !store.away ? t(store.isOnline(c.target) ? 'online' : 'offline') : '');
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Chat, newId } from '../chat.js';
+import { Chat, newId, PATIENCE } from '../chat.js';
 import { Store } from '../store.js';
 
 /** A client that answers from plain tables and notes what it is asked. */
@@ -152,7 +152,23 @@ test('people in the list are watched, once for the same list', async (t) => {
   store.touch('1:bo', 5);
   await new Promise((resolve) => setTimeout(resolve, 120));
   assert.deepEqual(client.asked.filter((a) => a[0] === 'watch'), [['watch', 'bo']]);
-  assert.ok(store.online.has('bo'));
+  assert.ok(store.isOnline('bo'));
+});
+
+test('nobody is called online while the connection is lost', async (t) => {
+  const { client, store } = await started(t);
+  store.setOnline(['bo']);
+  client.tell('state', { state: 'waiting' });
+  client.tell('state', { state: 'connected' });
+  await new Promise((resolve) => setTimeout(resolve, PATIENCE + 50));
+  assert.ok(store.isOnline('bo'), 'a short break is none');
+  for (const state of ['waiting', 'connecting', 'waiting']) {
+    client.tell('state', { state });
+    await new Promise((resolve) => setTimeout(resolve, PATIENCE / 3 + 30));
+  }
+  assert.ok(!store.isOnline('bo'));
+  client.tell('state', { state: 'connected' });
+  assert.ok(store.isOnline('bo'));
 });
 
 test('arrivals are announced only after the start, and once', async (t) => {
