@@ -66,6 +66,7 @@ fn run(size: usize, rounds: usize, per_round: usize) {
     let users: Vec<UserKey> =
         (0..USERS).map(|i| UserKey::new("n19jmcy59f1q9", &format!("user-{i:06}")).unwrap()).collect();
     let mut random = Random(88_172_645_463_325_252);
+    let mut longest = std::time::Duration::ZERO;
     let (mut at, mut rates, mut costs, mut total) = (0, Vec::new(), Vec::new(), (0, 0));
     for _ in 0..rounds {
         let batches: Vec<Vec<Write>> = (0..per_round.div_ceil(size))
@@ -80,7 +81,9 @@ fn run(size: usize, rounds: usize, per_round: usize) {
             .collect();
         let (start, before, count) = (Instant::now(), cpu(), batches.len() * size);
         for batch in &batches {
+            let one = Instant::now();
             store.commit(batch).unwrap();
+            longest = longest.max(one.elapsed());
         }
         let (spent, used) = (start.elapsed(), cpu() - before);
         rates.push(count as f64 / spent.as_secs_f64() / 1_000.0);
@@ -106,7 +109,9 @@ fn run(size: usize, rounds: usize, per_round: usize) {
 }
 
 fn main() {
-    println!("batch |  k msgs/s: min median max | CPU us/msg: min median max | with the rest | messages");
+    println!(
+        "batch |  k msgs/s: min median max | CPU us/msg: min median max | with the rest | longest commit ms | messages"
+    );
     let one = std::env::var("STORE_BENCH").ok();
     if let Some((size, rounds)) = one.as_deref().and_then(|one| one.split_once('x')) {
         return run(size.parse().unwrap(), rounds.parse().unwrap(), 50_000);

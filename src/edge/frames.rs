@@ -222,7 +222,18 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_an_error() {
-        for text in ["", "hello", "12", "null", "[1]", "{\"t\":", "[{\"t\":\"a\"}", "\u{feff}{}", "[[]]"] {
+        for text in [
+            "",
+            "hello",
+            "12",
+            "null",
+            "[1]",
+            "{\"t\":",
+            "[{\"t\":\"a\"}",
+            "\u{feff}{}",
+            "[[]]",
+            "[[\"ping\"]]",
+        ] {
             assert!(decode(text).is_err(), "{text:?}");
         }
         let many = format!("[{}]", vec!["{}"; MAX_FRAMES + 1].join(","));

@@ -91,7 +91,7 @@ pub fn take(session: &Arc<Session>, message: &Bytes, frames: Vec<Decoded<'_>>) -
             continue;
         }
         if let Err(wait) = allowed {
-            session.refuse(frame.r.unwrap_or_default(), Code::RateLimited, "too fast", Some(wait));
+            session.refuse(frame.r, Code::RateLimited, "too fast", Some(wait));
             continue;
         }
         if let Some(input) = one(session, message, frame) {

@@ -306,10 +306,11 @@ impl Session {
         }
     }
 
-    /// Refuses request `r`.
-    pub fn refuse(&self, r: u64, code: Code, msg: &str, retry_after: Option<u64>) {
+    /// Refuses request `r`, or a frame that has no number.
+    pub fn refuse(&self, r: impl Into<Option<u64>>, code: Code, msg: &str, retry_after: Option<u64>) {
+        let r = r.into();
         self.edge.hub.metrics().refused.get(code.word()).inc();
-        self.write(|out| encode::error(out, Some(r), code.word(), msg, retry_after));
+        self.write(|out| encode::error(out, r, code.word(), msg, retry_after));
     }
 
     /// Answers request `r`; `fields` adds what it is about.

@@ -278,8 +278,8 @@ pub trait Store: Send + Sync + 'static {
     /// When it cannot be read.
     fn mailbox(&self, user: &UserKey) -> Result<Option<MailboxRow>, StoreError>;
 
-    /// Mailboxes with entries before `cutoff`, in key order after `resume`: for at most `limit` of them the user and a
-    /// position to trim to, with at most 1,000 entries up to it.
+    /// Mailboxes with entries before `cutoff`, behind `resume` in an order of the store's own that never changes: for at
+    /// most `limit` of them the user and a position to trim to, with at most 1,000 entries up to it.
     ///
     /// # Errors
     /// When something cannot be read.
@@ -290,7 +290,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(UserKey, Stamp)>, StoreError>;
 
-    /// Logs of `kind` with messages before `cutoff`, in key order after `resume`, likewise.
+    /// Logs of `kind` with messages before `cutoff`, behind `resume`, likewise.
     ///
     /// # Errors
     /// When something cannot be read.

@@ -268,7 +268,7 @@ impl Client {
 
 impl Peer for Client {
     fn take(&mut self, message: &[u8], now: u64) -> anyhow::Result<()> {
-        if self.shared.phase() == Phase::Measuring {
+        if matches!(self.part, Part::Receiver(_)) && self.shared.phase() == Phase::Measuring {
             self.shared.batches.set(self.shared.batches.get() + 1);
         }
         let mut outcome = Ok(());

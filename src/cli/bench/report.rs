@@ -46,16 +46,27 @@ impl Report {
         self.service.verdict.good() && self.service.delivered > 0
     }
 
-    /// Median time of one fsync of the server, in microseconds.
+    /// Median time in which the server writes a batch, its fsync included, in microseconds.
     fn fsync(&self) -> Option<f64> {
         let metrics = self.service.used.metrics.as_ref()?;
         metrics.quantile("hongyan_fsync_seconds", 0.5).map(|seconds| seconds * 1e6)
     }
 
-    /// Messages accepted for each fsync of the server.
+    /// What the server did for each of its fsyncs, by the name of a counter.
+    fn by_fsync(&self, counter: &str) -> Option<f64> {
+        let metrics = self.service.used.metrics.as_ref()?;
+        let fsyncs = metrics.get("hongyan_fsync_seconds_count");
+        (fsyncs > 0.0).then(|| metrics.get(counter) / fsyncs)
+    }
+
+    /// Messages accepted with one fsync.
     fn batch(&self) -> Option<f64> {
-        let fsyncs = self.service.used.metrics.as_ref()?.get("hongyan_fsync_seconds_count");
-        (fsyncs > 0.0).then(|| self.service.delivered as f64 / fsyncs)
+        self.by_fsync("hongyan_messages_accepted_total")
+    }
+
+    /// Rows written with one fsync.
+    fn rows(&self) -> Option<f64> {
+        self.by_fsync("hongyan_commit_batch_sum")
     }
 
     /// For people.
@@ -73,7 +84,7 @@ impl Report {
             if self.pinned { "server on core 0, load on core 1" } else { "not pinned" },
         )];
         rows.push(String::new());
-        let mut row = |label: &str, value: String| rows.push(format!("{label:<34}{value}"));
+        let mut row = |label: &str, value: String| rows.push(format!("{label:<40}{value}"));
         row("delivered, messages/s", format!("{:.0}", rate(service.delivered, &service.used)));
         row("server CPU, µs a message", cost(service.delivered, &service.used).map_or_else(unknown, fixed1));
         row(
@@ -92,8 +103,9 @@ impl Report {
             service.used.resident.map_or_else(unknown, |kib| fixed1(kib as f64 / 1_024.0)),
         );
         row("messages a transport message", fixed1(service.delivered as f64 / service.batches.max(1) as f64));
-        row("messages an fsync of the server", self.batch().map_or_else(unknown, fixed1));
-        row("server's fsync, ms p50", self.fsync().map_or_else(unknown, |us| fixed2(us / 1_000.0)));
+        let [batch, writes] = [self.batch(), self.rows()].map(|known| known.map_or_else(unknown, fixed1));
+        row("server's batch, messages / rows", format!("{batch} / {writes}"));
+        row("server's batch and fsync, ms p50", self.fsync().map_or_else(unknown, |us| fixed2(us / 1_000.0)));
         if let Some(disk) = self.disk {
             let ms = [disk.min, disk.median, disk.max].map(|us| fixed2(us / 1_000.0));
             row("disk's fdatasync, ms min / p50 / max", ms.join(" / "));
@@ -150,7 +162,8 @@ impl Report {
             "end_to_end_us": times(&service.end_to_end),
             "messages_per_transport_message": service.delivered as f64 / service.batches.max(1) as f64,
             "messages_per_fsync": self.batch(),
-            "server_fsync_p50_us": self.fsync(),
+            "rows_per_fsync": self.rows(),
+            "server_batch_p50_us": self.fsync(),
             "disk_fdatasync_us": self.disk.map(|disk| json!({ "min": disk.min, "p50": disk.median, "max": disk.max })),
             "ack_p50_per_fdatasync": self.disk.map(|disk| service.ack.p50 / disk.median.max(1e-9)),
             "echo": self.echo.as_ref().map(|echo| json!({
@@ -182,7 +195,7 @@ pub(super) fn idle_table(outcome: &idle::Outcome) -> String {
         ("opened, sessions/s", format!("{:.0}", outcome.sessions as f64 / outcome.seconds.max(1e-9))),
         ("load memory, MiB", mib(outcome.own)),
     ];
-    rows.map(|(label, value)| format!("{label:<34}{value}")).join("\n")
+    rows.map(|(label, value)| format!("{label:<40}{value}")).join("\n")
 }
 
 /// Memory of idle sessions, for scripts.
@@ -239,7 +252,8 @@ mod tests {
             resident: Some(2_048),
             own_cpu: 0.5,
             metrics: Some(Samples::read(
-                "hongyan_fsync_seconds_bucket{le=\"0.001\"} 100\nhongyan_fsync_seconds_count 100",
+                "hongyan_fsync_seconds_bucket{le=\"0.001\"} 100\nhongyan_fsync_seconds_count 100\n\
+                 hongyan_messages_accepted_total 100000\nhongyan_commit_batch_sum 700000",
             )),
         };
         let times = Times { count: 1, p50: 1_500.0, p99: 2_000.0, max: 3_000.0 };
@@ -265,7 +279,8 @@ mod tests {
             ("server_cpu_seconds_per_million", 10.0),
             ("cpu_per_message_to_echo", 2.0),
             ("messages_per_fsync", 1_000.0),
-            ("server_fsync_p50_us", 500.0),
+            ("rows_per_fsync", 7_000.0),
+            ("server_batch_p50_us", 500.0),
             ("ack_p50_per_fdatasync", 3.0),
             ("messages_per_transport_message", 10.0),
         ] {

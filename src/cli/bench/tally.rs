@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) live: Cell<usize>,
     /// Messages delivered while measuring.
     pub(super) delivered: Cell<u64>,
-    /// Transport messages taken while measuring.
+    /// Transport messages that came to receivers while measuring.
     pub(super) batches: Cell<u64>,
     /// Send to `ok`, in nanoseconds.
     pub(super) ack: RefCell<Histogram<u64>>,

@@ -3,7 +3,7 @@
 use super::{
     super::StoreError,
     Options,
-    survey::{Finding, Fix},
+    survey::{Finding, Fix, is_list},
     tables::{self, Trouble},
 };
 use fjall::Database;
@@ -23,7 +23,8 @@ pub(super) fn open_engine(path: &Path, options: &Options) -> Result<Database, St
     match std::panic::catch_unwind(open) {
         Ok(opened) => opened.map_err(|error| engine_error(path, error)),
         Err(_) => {
-            Err(first(broken_tables(path)).unwrap_or_else(|| unknown(path, "the engine panicked on opening")))
+            Err(first(&broken_tables(path))
+                .unwrap_or_else(|| unknown(path, "the engine panicked on opening")))
         }
     }
 }
@@ -43,7 +44,7 @@ fn says_damage(error: &fjall::Error) -> bool {
 /// What an error means to whoever runs the node.
 pub(super) fn engine_error(path: &Path, error: fjall::Error) -> StoreError {
     if says_damage(&error) {
-        return first(broken_tables(path)).unwrap_or_else(|| unknown(path, &error.to_string()));
+        return first(&broken_tables(path)).unwrap_or_else(|| unknown(path, &error.to_string()));
     }
     plain(path, error)
 }
@@ -66,7 +67,7 @@ fn unknown(path: &Path, what: &str) -> StoreError {
     }
 }
 
-fn first(findings: Vec<Finding>) -> Option<StoreError> {
+fn first(findings: &[Finding]) -> Option<StoreError> {
     findings.first().map(Finding::error)
 }
 
@@ -88,8 +89,13 @@ pub(super) fn broken_tables(path: &Path) -> Vec<Finding> {
                 .is_ok_and(|manifest| manifest.tables().any(|table| table.path == file));
             let id = file.file_name().and_then(|id| id.to_str()?.parse().ok());
             if let (true, Some(id)) = (still, id) {
-                let what = format!("{what}; lost: what this table held");
-                let fix = Fix::Table { folder: folder.clone(), id };
+                let folder = folder.clone();
+                let (fix, lost) = if is_list(&folder) {
+                    (Fix::Keyspace { folder }, "nothing, it is the engine's list of keyspaces")
+                } else {
+                    (Fix::Table { folder, id }, "what this table held")
+                };
+                let what = format!("{what}; lost: {lost}");
                 found.push(Finding { file, what, lost: None, fix });
             }
         }

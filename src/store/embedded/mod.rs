@@ -10,8 +10,8 @@
 //! `fdatasync` (`PersistMode::SyncData`) is enough: it writes the file's bytes and what is needed to find them, its
 //! length and blocks, and leaves out only the times. The engine syncs the folder itself when it starts a new journal.
 //!
-//! Nothing is lost without a word: see [`witness`](self) for what is remembered outside the engine, and `survey` for
-//! what is checked before the engine may open its files, which it would truncate. [`repair()`] accepts a loss.
+//! Nothing is lost without a word: `witness.rs` tells what is remembered outside the engine, `survey.rs` what is checked
+//! before the engine may open its files, which it would truncate. [`repair()`] accepts a loss.
 
 mod damage;
 mod journal;
@@ -41,7 +41,7 @@ use fjall::{Database, Keyspace};
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 use witness::Witness;
 use write::Writer;
@@ -57,6 +57,8 @@ pub struct Embedded {
     facts: Keyspace,
     meta: Keyspace,
     damaged: damage::Located,
+    /// What a snapshot may see at most so that it sees batches whole.
+    whole: AtomicU64,
     /// Dropped last: it holds the lock.
     writer: Mutex<Writer>,
 }
@@ -123,8 +125,8 @@ impl Embedded {
         }
         let [bodies, entries, mailboxes, conversations, facts] = all;
         let writer = Mutex::new(Writer::new(witness));
-        let damaged = damage::Located::default();
-        Ok(Self { path, db, bodies, entries, mailboxes, conversations, facts, meta, damaged, writer })
+        let (damaged, whole) = (damage::Located::default(), AtomicU64::new(db.visible_seqno()));
+        Ok(Self { path, db, bodies, entries, mailboxes, conversations, facts, meta, damaged, whole, writer })
     }
 
     /// What an error of the engine means, with the file that it does not name.
@@ -197,7 +199,7 @@ impl Store for Embedded {
     }
 
     fn message(&self, log: &Log, at: Stamp, id: MessageId) -> Result<Option<Arc<Message>>, StoreError> {
-        self.read_message(&self.db.snapshot(), log, at, id)
+        self.read_message(&self.snapshot(), log, at, id)
     }
 
     fn facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use crate::{
 use fjall::{Keyspace, Readable, Slice, Snapshot};
 use std::{
     ops::Bound::{self, Excluded, Included, Unbounded},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 /// Rows that one trim may remove.
@@ -21,6 +21,24 @@ const TRIM_AT_ONCE: usize = 1_000;
 type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl Embedded {
+    /// A view of all whole batches and nothing else.
+    ///
+    /// The engine's own snapshots are not quite that: it counts up what they see when a flush or merge ends too, also
+    /// while a batch is being put into memory, and a snapshot taken then holds part of it (lsm-tree 3.1,
+    /// `SuperVersions::upgrade_version`). So a snapshot is taken as it is only if it is not above what the writer saw
+    /// between two commits; else, which is a few times a second at most, it is taken between two commits.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let snapshot = self.db.snapshot();
+        if snapshot.seqno() <= self.whole.load(Ordering::Acquire) {
+            return snapshot;
+        }
+        drop(snapshot);
+        let _between = self.writer.lock();
+        let snapshot = self.db.snapshot();
+        self.whole.store(snapshot.seqno(), Ordering::Release);
+        snapshot
+    }
+
     /// A row by its key, decoded.
     pub(super) fn get<T>(
         &self,
@@ -28,7 +46,7 @@ impl Embedded {
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, Broken>,
     ) -> Result<Option<T>, StoreError> {
-        let Some(value) = self.db.snapshot().get(keyspace, key).map_err(|error| self.engine(error))? else {
+        let Some(value) = self.snapshot().get(keyspace, key).map_err(|error| self.engine(error))? else {
             return Ok(None);
         };
         decode(&value).map(Some).map_err(|broken| self.broken(keyspace, broken))
@@ -55,7 +73,7 @@ impl Embedded {
     }
 
     pub(super) fn read_snapshot(&self, user: &UserKey) -> Result<super::Snapshot, StoreError> {
-        let snapshot = self.db.snapshot();
+        let snapshot = self.snapshot();
         let mut key = Vec::new();
         codec::user_key(&mut key, user);
         let row = snapshot.get(&self.mailboxes, &key).map_err(|error| self.engine(error))?;
@@ -103,7 +121,7 @@ impl Embedded {
         limit: usize,
         max_bytes: usize,
     ) -> Result<EntryPage, StoreError> {
-        let snapshot = self.db.snapshot();
+        let snapshot = self.snapshot();
         let mut page = EntryPage { last: after, ..EntryPage::default() };
         let mut bytes = 0;
         let mut failed = None;
@@ -177,7 +195,7 @@ impl Embedded {
             (Excluded(&from[..]), Included(&to[..]))
         };
         let (mut found, mut more) = (Vec::new(), false);
-        self.scan(&self.db.snapshot(), &self.bodies, range, backwards, |key, value| {
+        self.scan(&self.snapshot(), &self.bodies, range, backwards, |key, value| {
             let message = codec::read_body(key, value)?;
             if keep(&message) {
                 more = found.len() == limit;
@@ -196,14 +214,14 @@ impl Embedded {
     pub(super) fn read_facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError> {
         let (from, to) = ([codec::TAG_BLOCKED], [codec::TAG_NAME]);
         let range = (Included(&from[..]), Excluded(&to[..]));
-        self.scan(&self.db.snapshot(), &self.facts, range, false, |key, value| {
+        self.scan(&self.snapshot(), &self.facts, range, false, |key, value| {
             each(codec::read_fact_key(key)?, codec::read_fact(value)?);
             Ok(true)
         })
     }
 
     pub(super) fn read_profile(&self, user: &UserKey) -> Result<Profile, StoreError> {
-        let snapshot = self.db.snapshot();
+        let snapshot = self.snapshot();
         let mut key = Vec::new();
         let mut fact = |about| -> Result<Option<FactValue>, StoreError> {
             codec::fact_key(&mut key, &about);
@@ -241,7 +259,7 @@ impl Embedded {
             return Ok(found);
         }
         let range = (Excluded(&from[..]), Excluded(&to[..]));
-        self.scan(&self.db.snapshot(), &self.facts, range, false, |key, value| {
+        self.scan(&self.snapshot(), &self.facts, range, false, |key, value| {
             if codec::read_fact(value)?.value.is_some()
                 && let FactKey::Created(user) = codec::read_fact_key(key)?
             {
@@ -263,7 +281,7 @@ impl Embedded {
         limit: usize,
         split: impl Fn(&[u8]) -> Result<(usize, Stamp), Broken>,
     ) -> Result<Vec<(Vec<u8>, Stamp)>, StoreError> {
-        let snapshot = self.db.snapshot();
+        let snapshot = self.snapshot();
         let mut found: Vec<(Vec<u8>, Stamp)> = Vec::new();
         while found.len() < limit {
             let mut group: Option<(Vec<u8>, Stamp, usize)> = None;

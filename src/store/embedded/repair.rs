@@ -126,8 +126,11 @@ pub fn repair(path: &Path) -> Result<RepairReport, StoreError> {
             None => new_folder(&path.join(ASIDE)).map_err(failed(path))?,
         };
         report.aside = Some(aside.clone());
-        for finding in &survey.findings {
-            fix(path, &aside, finding).map_err(failed(&finding.file))?;
+        for (i, finding) in survey.findings.iter().enumerate() {
+            let whole = matches!(finding.fix, Fix::Keyspace { .. });
+            if !(whole && survey.findings[..i].iter().any(|done| done.fix == finding.fix)) {
+                fix(path, &aside, finding).map_err(failed(&finding.file))?;
+            }
         }
         remember(path, &survey.findings).map_err(failed(path))?;
         // Without this the witness would go on to ask for what it can no longer have.
@@ -169,10 +172,11 @@ fn remember(folder: &Path, findings: &[Finding]) -> io::Result<()> {
     if text.len() == before { Ok(()) } else { tables::replace(&path, text.as_bytes()) }
 }
 
-/// Where a file or folder is kept aside, under a name that tells where it was.
+/// Where a file or folder is kept aside: under a name that tells where it was, and that nothing has yet.
 fn keep(root: &Path, aside: &Path, file: &Path) -> PathBuf {
-    let name = file.strip_prefix(root).unwrap_or(file);
-    aside.join(name.to_string_lossy().replace('/', "-"))
+    let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('/', "-");
+    let again = (2..).map(|number| aside.join(format!("{name}.{number}")));
+    std::iter::once(aside.join(&name)).chain(again).find(|path| !path.exists()).unwrap_or_default()
 }
 
 fn fix(root: &Path, aside: &Path, finding: &Finding) -> io::Result<()> {
@@ -202,7 +206,7 @@ fn fix(root: &Path, aside: &Path, finding: &Finding) -> io::Result<()> {
             if file.exists() { fs::rename(file, keep(root, aside, file)) } else { Ok(()) }
         }
         Fix::Keyspace { folder } => {
-            if folder.file_name().is_some_and(|name| name == "0") {
+            if survey::is_list(folder) {
                 return rebuild_engine(root, aside);
             }
             if folder.exists() {

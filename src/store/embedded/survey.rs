@@ -222,7 +222,9 @@ impl Survey {
         let id = file.strip_prefix(folder.join("tables")).ok().and_then(|id| id.to_str()?.parse().ok());
         let folder = folder.to_path_buf();
         let (fix, lost) = match id {
-            Some(id) => (Fix::Table { folder, id }, "what this table of it held"),
+            Some(id) if !is_list(&folder) => (Fix::Table { folder, id }, "what this table of it held"),
+            Some(_) => (Fix::Keyspace { folder }, "nothing, the list is always the same"),
+            None if is_list(&folder) => (Fix::Keyspace { folder }, "nothing, the list is always the same"),
             None => (Fix::Keyspace { folder }, "all of it that had left the journals"),
         };
         let what = format!("{what}; lost of keyspace {keyspace}: {lost}");
@@ -247,6 +249,14 @@ impl Survey {
                 return None;
             }
         };
+        // The engine deletes the folder of a keyspace that is not in its list.
+        let unlisted =
+            KEYSPACES.iter().chain(&["meta"]).find(|known| !names.iter().any(|(name, _)| name == *known));
+        if let Some(name) = unlisted {
+            let what = format!("keyspace {name} is not in the engine's list");
+            self.trouble(Trouble { file: engine.clone(), what }, "list of keyspaces", &engine);
+            return None;
+        }
         let before = self.findings.len();
         for (name, id) in names {
             let folder = keyspaces.join(id.to_string());
@@ -284,6 +294,12 @@ impl Survey {
 
 fn read_with<T>(decode: fn(&[u8]) -> Result<T, codec::Broken>, row: &[u8]) -> Result<T, String> {
     decode(row).map_err(|broken| broken.to_string())
+}
+
+/// Whether this is the folder of the engine's own list of keyspaces. Without an entry there the engine deletes the
+/// keyspace, so no part of the list may ever be left out.
+pub(super) fn is_list(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name == "0")
 }
 
 /// Names and numbers of the keyspaces, from the engine's own tables (fjall 3.1, `meta_keyspace.rs`: key `n` and the

@@ -6,6 +6,19 @@ fn damaged(bad: &Bad) -> String {
     format!("bytes {} to {} are damaged", bad.bytes.start, bad.bytes.end)
 }
 
+/// The first journal that is not there, of those between the oldest that is and the newest that is known of. The
+/// engine numbers them one by one, and removes the oldest first.
+fn missing(journals: &[Journal], newest: u64) -> Option<u64> {
+    let mut expected = journals.first()?.number;
+    for journal in journals {
+        if journal.number != expected {
+            return Some(expected);
+        }
+        expected += 1;
+    }
+    (expected <= newest).then_some(expected)
+}
+
 impl Survey {
     fn lost(&mut self, file: &Path, why: &str, lost: Lost, fix: Fix) {
         let what = format!("{why}; lost: {lost}");
@@ -75,18 +88,15 @@ impl Survey {
         // With no batch in the journals the tables have to hold all, which was looked at.
         if mark.number < wanted && persisted.is_some() && (begins || first.is_some()) {
             let lost = Lost { first: mark.number + 1, last: wanted, after: mark.last, upto: said.mark.last };
-            let newest = journals.last();
-            let (file, why, fix) = match newest {
-                Some(journal) if journal.number >= said.journal => {
+            let (file, why, fix) = match (missing(journals, said.journal), journals.last()) {
+                (None, Some(journal)) => {
                     let fix = if journal.bad.is_empty() { Fix::Accept } else { Fix::Journal };
-                    let why = journal
-                        .bad
-                        .last()
-                        .map_or("its end, or a journal after it, is missing".into(), damaged);
-                    (journal.path.clone(), why, fix)
+                    let missing = || "its end, or a journal after it, is missing".into();
+                    (journal.path.clone(), journal.bad.last().map_or_else(missing, damaged), fix)
                 }
-                _ => {
-                    (folder.join(format!("{}.jnl", said.journal)), "the file is missing".into(), Fix::Accept)
+                (number, _) => {
+                    let file = folder.join(format!("{}.jnl", number.unwrap_or(said.journal)));
+                    (file, "the file is missing".into(), Fix::Accept)
                 }
             };
             self.findings.retain(|finding| finding.file != file);

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::model::{Log, MessageId, Stamp, UserKey};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice};
+use std::sync::atomic::Ordering;
 
 /// What a commit needs and changes: one commit at a time.
 pub(super) struct Writer {
@@ -90,6 +91,7 @@ impl Embedded {
         let done = batch.durability(Some(PersistMode::SyncData)).commit();
         writer.failed = done.is_err();
         done.map_err(|error| self.engine(error))?;
+        self.whole.store(self.db.visible_seqno(), Ordering::Release);
         (writer.mark, writer.touched) = (mark, touched);
         let said = writer.witness.acked(mark, touched);
         writer.failed = said.is_err();
