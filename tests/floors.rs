@@ -271,6 +271,17 @@ fn every_module_of_the_library_has_its_floor() {
 }
 
 #[test]
+fn no_task_is_without_a_parent() {
+    for module in FLOORS.iter().copied().flatten() {
+        for path in sources(module) {
+            let code = code(&fs::read_to_string(&path).unwrap());
+            // A `TaskTracker` or a `JoinSet` ends what it has spawned.
+            assert!(!code.contains("tokio::spawn"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn planted_violations_are_found() {
     for planted in [
         "use tokio::sync::mpsc;",

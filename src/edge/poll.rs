@@ -21,15 +21,7 @@ use axum::{
 use futures_util::future::poll_fn;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, task::Poll, time::Duration};
 use tokio::sync::Notify;
 
 use super::http::Peer;
@@ -38,8 +30,9 @@ use super::http::Peer;
 pub struct PollSession {
     session: Arc<Session>,
     answers: Mutex<Answers>,
-    /// Number of the newest `GET`; an older one that waits gives way.
-    turn: AtomicU64,
+    /// Number of the newest `GET`; an older one that waits gives way. Held while a `GET` leaves its waker, so that an older
+    /// one cannot put its own in the newer one's place.
+    turn: Mutex<u64>,
     newer: Notify,
 }
 
@@ -81,7 +74,11 @@ impl PollSession {
 
     /// The next answer: `seq` is the number of the last one that the client has.
     async fn next(&self, seq: u64, wait: Duration) -> Result<Response, Rejected> {
-        let turn = self.turn.fetch_add(1, Ordering::AcqRel) + 1;
+        let turn = {
+            let mut newest = self.turn.lock();
+            *newest += 1;
+            *newest
+        };
         self.newer.notify_waiters();
         {
             let answers = self.answers.lock();
@@ -96,7 +93,12 @@ impl PollSession {
             }
         }
         let news = poll_fn(|cx| {
+            let newest = self.turn.lock();
+            if *newest != turn {
+                return Poll::Pending;
+            }
             self.session.waker.register(cx.waker());
+            drop(newest);
             if self.session.has_news() { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
@@ -105,7 +107,7 @@ impl PollSession {
             () = tokio::time::sleep(wait) => {}
         }
         let mut answers = self.answers.lock();
-        if self.turn.load(Ordering::Acquire) != turn {
+        if *self.turn.lock() != turn {
             return Ok(answer(None, seq, b"[]"));
         }
         match self.session.take() {
@@ -123,7 +125,7 @@ impl PollSession {
     async fn outdated(&self, turn: u64) {
         loop {
             let notified = self.newer.notified();
-            if self.turn.load(Ordering::Acquire) != turn {
+            if *self.turn.lock() != turn {
                 return;
             }
             notified.await;
@@ -183,7 +185,7 @@ async fn start(edge: &Arc<Edge>, address: std::net::IpAddr, body: &Bytes) -> Res
     let poll = Arc::new(PollSession {
         session,
         answers: Mutex::default(),
-        turn: AtomicU64::new(0),
+        turn: Mutex::new(0),
         newer: Notify::new(),
     });
     // From here on the sweep finds it, whatever becomes of this request.
@@ -265,8 +267,9 @@ pub async fn tell(
     if !inputs.is_empty() && edge.hub.submit(inputs).await.is_err() {
         return Err(gone());
     }
-    if poll.session.ended().is_some() {
-        // After `bye` the user is offline at once, not when the sweep comes by.
+    if poll.session.ended() == Some(End::Bye) {
+        // The user is offline at once, not when the sweep comes by; nobody asks for what still waits.
+        edge.polls.0.lock().remove(&sid);
         leave(&poll.session).await;
     }
     let mut out = Vec::new();

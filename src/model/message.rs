@@ -240,11 +240,13 @@ mod tests {
 
     #[test]
     fn contents_are_not_deeper_than_parsers_go() {
-        let nested =
-            |n: usize| format!("{{"a":\"[[[\\\\\\\"{{\",\"b\":{}{}}}", "[".repeat(n - 1), "]".repeat(n - 1));
-        for fine in
-            [nested(MAX_DEPTH), format!("[{}{{}}]", "[],".repeat(500)), format!("\"{}\"", "[".repeat(500))]
-        {
+        let nested = |n: usize| {
+            let (open, close) = ("[".repeat(n - 1), "]".repeat(n - 1));
+            format!(r#"{{"a":"[[[\\\"{{[","b":{open}{close}}}"#)
+        };
+        let quoted = format!("\"{}\"", "[".repeat(500));
+        let wide = format!("[{}{{}}]", "[],".repeat(500));
+        for fine in [nested(MAX_DEPTH), wide, quoted] {
             assert!(serde_json::from_str::<serde_json::Value>(&fine).is_ok(), "{fine}");
             assert!(Content::from_json(fine.clone().into(), 10_000).is_ok(), "{fine}");
         }

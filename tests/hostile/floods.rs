@@ -92,7 +92,7 @@ fn numbers(device: &Device) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_read_cost_bounded_memory_and_lose_nothing() {
     const COUNT: u64 = 3_000;
-    let serving = Serving::start(&format!("{LIMITS}[store]\nmemtable = 1\ncache = 8\n"));
+    let serving = Serving::start(&format!("{LIMITS}[store]\ncache = 8\n"));
     let mut ann = serving.device("ann", "web").connect().await;
     let mut bo = serving.device("bo", "web").connect().await;
     let mut dee = serving.device("dee", "web").connect().await;

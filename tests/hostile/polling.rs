@@ -1,6 +1,6 @@
 //! Long polling: lost answers, wrong numbers, two at once.
 
-use crate::common::{Answer, Device, TestNode, http, soon, until};
+use crate::common::{Answer, Device, TestNode, http, soon, texts, until};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -50,23 +50,29 @@ async fn an_answer_whose_connection_broke_is_not_lost() {
     let node = TestNode::start().await;
     let (ann, mut bo) = start(&node).await;
     let (sid, seq) = (ann.line.sid().to_owned(), ann.line.seq());
+    let mut seq = seq;
     for i in 0..10 {
         // Asks, and hangs up before there is an answer.
         let path = format!("GET /v1/poll/{sid}?wait=30&seq={seq}");
         let asked = http(node.address, &path, &[], "");
         assert!(tokio::time::timeout(Duration::from_millis(20), asked).await.is_err());
         bo.say("ann", &format!("{i}")).await;
-    }
-    let mut texts = Vec::new();
-    let mut seq = seq;
-    while texts.len() < 10 {
         let answer = get(&node, &sid, &format!("wait=10&seq={seq}")).await.json();
-        seq = answer["seq"].as_u64().unwrap();
-        texts.extend(crate::common::texts(
-            answer["frames"].as_array().unwrap().iter().map(|frame| &frame["m"]),
-        ));
+        seq += 1;
+        assert_eq!(answer["seq"], seq);
+        let frames = answer["frames"].as_array().unwrap();
+        assert_eq!(texts(frames.iter().map(|frame| &frame["m"])), [i.to_string()]);
     }
-    assert_eq!(texts, (0..10).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn after_bye_a_session_is_gone_whatever_still_waited() {
+    let node = TestNode::start().await;
+    let (mut ann, mut bo) = start(&node).await;
+    bo.say("ann", "unheard").await;
+    ann.line.send(&json!({ "t": "bye" })).await.unwrap();
+    gone(&get(&node, ann.line.sid(), &format!("wait=10&seq={}", ann.line.seq())).await);
+    assert_eq!(ann.again().connect().await.texts(), ["unheard"]);
 }
 
 #[tokio::test]
