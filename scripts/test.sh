@@ -5,24 +5,32 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step_name="starting"
+steps=0
 started=$SECONDS
-trap 'code=$?; if [ $code -ne 0 ]; then printf "\nFAILED in step: %s\n" "$step_name" >&2; fi' EXIT
+target=${CARGO_TARGET_DIR:-$PWD/target}
+binary=$target/debug/hongyan
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+trap 'code=$?; if [ $code -ne 0 ]; then printf "\nFAILED in step: %s (after %d s, %d steps passed)\n" "$step_name" "$((SECONDS - started))" "$steps" >&2; fi' EXIT
 
 step() {
+    local began=$SECONDS
     step_name=$1
     shift
-    printf '\n== %s (%d s so far)\n' "$step_name" "$((SECONDS - started))"
+    printf '\n== %s\n' "$step_name"
     "$@"
+    steps=$((steps + 1))
+    printf '== %s: passed in %d s (%d s so far)\n' "$step_name" "$((SECONDS - began))" "$((SECONDS - started))"
 }
 
 install_packages() {
-    local missing=()
+    local missing=() fonts
+    fonts=$(fc-list 2>/dev/null || true)
     command -v chromium >/dev/null || missing+=(chromium chromium-driver)
     command -v node >/dev/null || missing+=(nodejs npm)
     command -v cc >/dev/null || missing+=(build-essential)
     # Chinese text and emoji, so that what the browser tests draw is what people see.
-    fc-list 2>/dev/null | grep -qi 'noto.*cjk' || missing+=(fonts-noto-cjk)
-    fc-list 2>/dev/null | grep -qi 'noto.*emoji' || missing+=(fonts-noto-color-emoji)
+    grep -qi 'noto.*cjk' <<<"$fonts" || missing+=(fonts-noto-cjk)
+    grep -qi 'noto.*emoji' <<<"$fonts" || missing+=(fonts-noto-color-emoji)
     [ ${#missing[@]} -eq 0 ] && return
     if ! command -v apt-get >/dev/null; then
         echo "please install: ${missing[*]}" >&2
@@ -36,16 +44,18 @@ install_packages() {
 
 node_packages() {
     local folder
+    node -e 'if (parseInt(process.versions.node) < 20) { console.error(`Node.js 20 or later is needed, this is ${process.version}`); process.exit(1); }'
     for folder in sdk/js tests/browser; do
         (cd "$folder" && npm ci --no-audit --no-fund --silent)
     done
 }
 
 rust_tests() {
+    export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --no-fail-fast
     else
-        cargo test --all-targets --no-fail-fast
+        cargo test --lib --bins --tests --no-fail-fast
     fi
     cargo test --doc
 }
@@ -60,12 +70,12 @@ types() {
 }
 
 page_tests() {
-    (cd sdk/js && TEST_HONGYAN="$PWD/../../target/debug/hongyan" npm test --silent)
+    (cd sdk/js && TEST_HONGYAN="$binary" npm test --silent)
     node --test web/test/
 }
 
 browser_tests() {
-    (cd tests/browser && HONGYAN_BIN="$PWD/../../target/debug/hongyan" npm test --silent)
+    (cd tests/browser && HONGYAN_BIN="$binary" npm test --silent)
 }
 
 step "packages" install_packages
@@ -79,4 +89,4 @@ step "types of SDK and page" types
 step "SDK and page" page_tests
 step "browser" browser_tests
 
-printf '\nAll steps passed in %d s.\n' "$((SECONDS - started))"
+printf '\nAll steps passed in %d s.\n%d passed, 0 failed\n' "$((SECONDS - started))" "$steps"

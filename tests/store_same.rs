@@ -244,7 +244,7 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
     fn both_stores_answer_alike(batches in vec(writes(), 1..6), at in stamp()) {
         let folder = tempfile::tempdir().unwrap();

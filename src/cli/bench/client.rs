@@ -6,16 +6,12 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    order::{Order, Verdict},
-    scan::{self, Frame, Mark},
+    pair::Pair,
+    scan::{self, Frame},
     tally::{Phase, Shared},
 };
 use anyhow::bail;
-use std::{
-    cell::RefCell,
-    collections::{BTreeSet, VecDeque},
-    rc::Rc,
-};
+use std::{cell::RefCell, rc::Rc};
 
 /// Entries after which a client acks at the latest.
 const ACK_EVERY: u32 = 64;
@@ -43,57 +39,6 @@ pub(super) trait Peer {
     fn is_live(&self) -> bool;
     /// Whether it waits for the phase of the run to change.
     fn waits(&self) -> bool;
-}
-
-/// A sender and a receiver.
-#[derive(Debug, Default)]
-pub(super) struct Pair {
-    number: u64,
-    /// Id of the user who receives.
-    to: String,
-    sent: u64,
-    refused: BTreeSet<u64>,
-    /// Sends that were not answered, by sequence number: when they were sent.
-    under_way: VecDeque<Option<u64>>,
-    open: usize,
-    order: Order,
-    gaps: u64,
-}
-
-impl Pair {
-    /// A pair that has said nothing.
-    pub(super) fn new(number: usize, to: String) -> Self {
-        Self { number: number as u64, to, ..Self::default() }
-    }
-
-    /// Whether everything sent was answered, and everything accepted was delivered.
-    pub(super) fn is_settled(&self) -> bool {
-        self.open == 0 && self.order.received() + self.refused.len() as u64 >= self.sent
-    }
-
-    /// What went wrong.
-    pub(super) fn verdict(&self) -> Verdict {
-        let first = self.sent - self.under_way.len() as u64;
-        let unanswered = (first..).zip(&self.under_way).filter(|(_, sent)| sent.is_some());
-        let unanswered = unanswered.map(|(seq, _)| seq).collect();
-        Verdict { gaps: self.gaps, ..self.order.judge(self.sent, &self.refused, &unanswered) }
-    }
-
-    /// Sends that nobody ever answered.
-    pub(super) fn unanswered(&self) -> usize {
-        self.open
-    }
-
-    /// Takes the answer to `seq`; gives when that was sent.
-    fn answered(&mut self, seq: u64) -> Option<u64> {
-        let first = self.sent - self.under_way.len() as u64;
-        let sent = self.under_way.get_mut(usize::try_from(seq.checked_sub(first)?).ok()?)?.take()?;
-        self.open -= 1;
-        while self.under_way.front().is_some_and(Option::is_none) {
-            self.under_way.pop_front();
-        }
-        Some(sent)
-    }
 }
 
 /// What a session does.
@@ -178,8 +123,7 @@ impl Client {
             }
             b"err" => match (&self.part, frame.r) {
                 (Part::Sender { pair, .. }, Some(seq)) => {
-                    pair.borrow_mut().refused.insert(seq);
-                    pair.borrow_mut().answered(seq);
+                    pair.borrow_mut().refused(seq);
                     self.shared.refuse(frame.code);
                     self.hold = now + frame.retry_after.unwrap_or(10).max(1) * 1_000_000;
                 }
@@ -192,11 +136,9 @@ impl Client {
                     self.entry(pos, prev, now);
                 }
                 if let (Part::Receiver(pair), Some(mark)) = (&self.part, frame.mark) {
-                    let mut pair = pair.borrow_mut();
-                    if mark.pair != pair.number || mark.seq >= pair.sent {
-                        bail!("message {} of pair {} came to pair {}", mark.seq, mark.pair, pair.number);
+                    if !pair.borrow_mut().received(&mark) {
+                        bail!("message {} of pair {} was never sent to this user", mark.seq, mark.pair);
                     }
-                    pair.order.receive(mark.seq);
                     self.shared.deliver(mark.sent, now);
                 }
             }
@@ -219,7 +161,7 @@ impl Client {
     fn entry(&mut self, pos: u64, prev: u64, now: u64) {
         if prev != self.last || pos <= prev {
             match &self.part {
-                Part::Sender { pair, .. } | Part::Receiver(pair) => pair.borrow_mut().gaps += 1,
+                Part::Sender { pair, .. } | Part::Receiver(pair) => pair.borrow_mut().gap(),
                 Part::Idle => {}
             }
         }
@@ -233,7 +175,7 @@ impl Client {
             Part::Sender { pair, window, .. }
                 if now >= self.hold && matches!(self.shared.phase(), Phase::Warming | Phase::Measuring) =>
             {
-                window.saturating_sub(pair.borrow().open)
+                window.saturating_sub(pair.borrow().unanswered())
             }
             _ => 0,
         }
@@ -242,23 +184,20 @@ impl Client {
     fn sends(&self, count: usize, now: u64, out: &mut Vec<u8>) {
         let Part::Sender { pair, size, .. } = &self.part else { return };
         let mut pair = pair.borrow_mut();
-        let pair = &mut *pair;
         let mut digits = itoa::Buffer::new();
         for _ in 0..count {
-            let seq = digits.format(pair.sent).as_bytes();
+            let mark = pair.send(now);
+            let seq = digits.format(mark.seq).as_bytes();
             out.extend_from_slice(b"{\"t\":\"send\",\"r\":");
             out.extend_from_slice(seq);
             out.extend_from_slice(b",\"id\":\"");
             out.extend_from_slice(self.prefix.as_bytes());
             out.extend_from_slice(seq);
             out.extend_from_slice(b"\",\"kind\":1,\"target\":\"");
-            out.extend_from_slice(pair.to.as_bytes());
+            out.extend_from_slice(pair.to().as_bytes());
             out.extend_from_slice(b"\",\"type\":\"RC:TxtMsg\",\"content\":{\"content\":\"");
-            Mark { pair: pair.number, seq: pair.sent, sent: now }.write(out, *size);
+            mark.write(out, *size);
             out.extend_from_slice(b"\"}},");
-            pair.sent += 1;
-            pair.open += 1;
-            pair.under_way.push_back(Some(now));
             if out.len() > BATCH_BYTES {
                 break;
             }
@@ -391,7 +330,9 @@ mod tests {
     fn a_receiver_acks_in_time_and_notes_gaps_of_the_stream() {
         let (shared, pair) = pair();
         let mut client = live(&shared, Part::Receiver(pair.clone()));
-        pair.borrow_mut().sent = 100;
+        for now in 0..100 {
+            pair.borrow_mut().send(now);
+        }
         let entry = |pos: u64, seq: u64, prev: u64| {
             format!(
                 r#"[{{"t":"msg","pos":{pos},"prev":{prev},"m":{{"content":{{"content":"hb:3:{seq}:1:"}}}}}}]"#
@@ -405,8 +346,7 @@ mod tests {
         }
         assert_eq!(said(&mut client, ACK_WITHIN).unwrap(), r#"[{"t":"ack","pos":70}]"#);
         client.take(entry(90, 66, 80).as_bytes(), ACK_WITHIN).unwrap();
-        let found = Verdict { gaps: 1, losses: 34, ..Verdict::default() };
-        assert_eq!(pair.borrow().verdict(), found);
+        assert_eq!(pair.borrow().verdict().gaps, 1);
         assert!(client.take(entry(91, 100, 90).as_bytes(), 0).is_err(), "never sent");
     }
 

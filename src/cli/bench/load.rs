@@ -2,8 +2,9 @@
 
 use super::{
     child::Child,
-    client::{Client, Pair, Part},
+    client::{Client, Part},
     order::Verdict,
+    pair::Pair,
     poll,
     probe::{self, Samples},
     pump::{self, Pump},
@@ -168,7 +169,7 @@ impl Sessions {
             () = tokio::time::sleep(time) => Ok(()),
             Some(ended) = self.tasks.join_next() => match ended {
                 Ok(Ok(())) => bail!("a session ended by itself"),
-                Ok(Err(error)) => Err(error.context("a session ended under load")),
+                Ok(Err(error)) => Err(error.context("a session did not last")),
                 Err(broken) => Err(broken.into()),
             },
         }

@@ -11,6 +11,7 @@ mod echo;
 mod idle;
 mod load;
 mod order;
+mod pair;
 mod poll;
 mod probe;
 mod pump;

@@ -1,0 +1,3 @@
+//! Targets for `cargo fuzz`. See README.md.
+
+pub mod targets;
