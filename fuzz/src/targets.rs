@@ -17,7 +17,8 @@ use hongyan::{
     token::{self, Claims, TokenError},
 };
 use serde_json::Value;
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
+use tempfile::TempDir;
 
 /// A target takes any bytes.
 pub type Target = fn(&[u8]);
@@ -167,8 +168,7 @@ pub fn content(data: &[u8]) {
 /// The configuration: a file, variables and flags.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    // One folder a process; each run of a target stands for itself.
-    let folder = scratch();
+    let folder = FOLDER.with(|folder| folder.path().to_owned());
     let file = folder.join("apps.toml");
     if fs::write(&file, text).is_err() {
         return;
@@ -196,11 +196,11 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// A folder of this process, in memory where there is such a file system.
-fn scratch() -> PathBuf {
-    let memory = PathBuf::from("/dev/shm");
-    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let folder = base.join(format!("hongyan-fuzz-{}", std::process::id()));
-    let _ = fs::create_dir_all(&folder);
-    folder
+thread_local! {
+    /// A folder of this thread, in memory where there is such a file system; it goes with the thread.
+    static FOLDER: TempDir = {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        tempfile::Builder::new().prefix("hongyan-fuzz-").tempdir_in(base).expect("a folder")
+    };
 }
