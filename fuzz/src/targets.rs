@@ -44,7 +44,7 @@ pub fn frames(data: &[u8]) {
     // What is a frame, or an array of frames, must never end the connection.
     match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(_)) => {
-            assert_eq!(decoded.as_ref().map(Vec::len).ok(), Some(1), "one object is one frame")
+            assert_eq!(decoded.as_ref().map(Vec::len).ok(), Some(1), "one object is one frame");
         }
         Ok(Value::Array(all)) if all.iter().all(Value::is_object) && all.len() <= frames::MAX_FRAMES => {
             assert_eq!(decoded.as_ref().map(Vec::len).ok(), Some(all.len()), "as many frames as objects");
@@ -117,7 +117,7 @@ pub fn user_token(data: &[u8]) {
     match token::verify(&text, now, secret) {
         Ok(read) => assert_eq!((read, true), (claims, expires.is_none_or(|at| at > now))),
         Err(why) => {
-            assert_eq!(Some(why), expires.filter(|at| *at <= now).map(|at| TokenError::Expired { at }))
+            assert_eq!(Some(why), expires.filter(|at| *at <= now).map(|at| TokenError::Expired { at }));
         }
     }
     let mut forged = text.clone().into_bytes();
