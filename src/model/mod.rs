@@ -14,4 +14,4 @@ pub use clock::{Clock, Skew, Stamp};
 pub use conversation::{Conversation, Kind, Log};
 pub use entry::{Entry, EntryRow, What};
 pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};
-pub use message::{Content, ContentError, Flags, Message, Push};
+pub use message::{Content, ContentError, Flags, MAX_DEPTH, Message, Push};
