@@ -50,6 +50,8 @@ node_packages() {
     done
 }
 
+# Builds the binary too, for the tests that start it; the steps below use it. (`cargo build` would build it again: without
+# the tests' own dependencies some of the others have fewer features.)
 rust_tests() {
     export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
     if cargo nextest --version >/dev/null 2>&1; then
@@ -84,7 +86,6 @@ step "format" cargo fmt --check
 step "clippy" cargo clippy --all-targets --quiet -- -D warnings
 step "tests, simulation, short fuzzing" rust_tests
 step "documentation" docs
-step "build" cargo build --quiet
 step "types of SDK and page" types
 step "SDK and page" page_tests
 step "browser" browser_tests
