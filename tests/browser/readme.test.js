@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { Server } from './support/server.js';
+import { Server, binary } from './support/server.js';
 
 const run = promisify(execFile);
 const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
@@ -49,6 +49,15 @@ test('the PHP example gets a token', async (t) => {
     if (/** @type {{code?: string}} */ (error).code !== 'ENOENT') throw error;
     t.skip('php is not installed');
   }
+});
+
+test('the configuration example is a good one', async () => {
+  const block = blocks(readme).find((text) => text.startsWith('```toml'));
+  assert.ok(block, 'the README has no configuration example');
+  // The certificate of the example is nobody's; all else is judged as it stands.
+  const file = join(folder, 'hongyan.toml');
+  await writeFile(file, block.replace(/^```toml\n|```$/g, '').replace(/\[tls\][\s\S]*/, ''));
+  await run(binary, ['--config', file, 'check'], { env: { PATH: process.env.PATH }, timeout: 20_000 });
 });
 
 test('both languages of the README show the same code', () => {

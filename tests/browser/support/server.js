@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { within } from './wait.js';
 
-const binary = resolve(import.meta.dirname, process.env.HONGYAN_BIN ?? '../../../target/debug/hongyan');
+/** The program under test. */
+export const binary = resolve(import.meta.dirname, process.env.HONGYAN_BIN ?? '../../../target/debug/hongyan');
 
 /** A port that nobody listens on. @returns {Promise<number>} */
 export function freePort() {
