@@ -2,7 +2,9 @@
 
 use hongyan::{
     gossip::{Fact, FactKey, FactValue},
-    model::{Content, Conversation, EntryRow, Flags, Kind, Log, Message, MessageId, Push, Stamp, UserKey},
+    model::{
+        Change, Content, Conversation, EntryRow, Flags, Kind, Log, Message, MessageId, Push, Stamp, UserKey,
+    },
     store::{
         ConversationRow, DeviceRow, Embedded, MailboxRow, Options, Page, SentRow, Store, Write,
         memory::MemoryStore,
@@ -58,17 +60,23 @@ fn row() -> impl Strategy<Value = EntryRow> {
             }
         ),
         (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
-            |(conversation, upto, ordinal, removed)| EntryRow::Read { conversation, upto, ordinal, removed }
+            |(conversation, upto, ordinal, removed)| EntryRow::Change(Change::Read {
+                conversation,
+                upto,
+                ordinal,
+                removed
+            })
         ),
-        (conversation(), stamp()).prop_map(|(conversation, at)| EntryRow::Receipt { conversation, at }),
+        (conversation(), stamp())
+            .prop_map(|(conversation, at)| EntryRow::Change(Change::Receipt { conversation, at })),
         (conversation(), stamp(), any::<u128>(), id(), "[a-z]{0,20}").prop_map(
-            |(conversation, at, id, by, extra)| EntryRow::Recall {
+            |(conversation, at, id, by, extra)| EntryRow::Change(Change::Recall {
                 conversation,
                 id: MessageId(id),
                 at,
                 by,
                 extra: extra.into()
-            }
+            })
         ),
     ]
 }

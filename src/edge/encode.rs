@@ -1,7 +1,7 @@
 //! Writing frames to clients (`docs/protocol.md`), straight into a session's buffer.
 
 use crate::{
-    model::{Conversation, Entry, Flags, Message, MessageId, Stamp, UserKey, What},
+    model::{Change, Conversation, Entry, Flags, Message, MessageId, Stamp, UserKey, What},
     relay::{ConversationState, NotResumed, Place},
 };
 use std::sync::Arc;
@@ -157,24 +157,24 @@ pub fn message(out: &mut Vec<u8>, message: &Message, viewer: &UserKey) {
 pub fn entry(out: &mut Vec<u8>, viewer: &UserKey, prev: Stamp, entry: &Entry) {
     let t = match &entry.what {
         What::Message { .. } => "msg",
-        What::Read { .. } => "read",
-        What::Receipt { .. } => "receipt",
-        What::Recall { .. } => "recall",
+        What::Change(Change::Read { .. }) => "read",
+        What::Change(Change::Receipt { .. }) => "receipt",
+        What::Change(Change::Recall { .. }) => "recall",
     };
     let mut object = Object::frame(out, t);
     object.number("pos", entry.pos.0).number("prev", prev.0);
     match &entry.what {
         What::Message { message: of, .. } => message(object.key("m"), of, viewer),
-        What::Read { conversation, upto, removed, .. } => {
+        What::Change(Change::Read { conversation, upto, removed, .. }) => {
             object.conversation(conversation).number("upto", upto.0);
             if *removed {
                 object.bool("removed", true);
             }
         }
-        What::Receipt { conversation, at } => {
+        What::Change(Change::Receipt { conversation, at }) => {
             object.text("what", "read").conversation(conversation).number("at", at.0);
         }
-        What::Recall { conversation, id, at, by, extra } => {
+        What::Change(Change::Recall { conversation, id, at, by, extra }) => {
             object.conversation(conversation).id("id", *id).number("at", at.0).text("by", by);
             if !extra.is_empty() {
                 object.text("extra", extra);

@@ -24,6 +24,13 @@ pub enum What {
         /// included. Unread counts are differences of these, so they cannot drift.
         ordinal: u32,
     },
+    /// Anything else: small enough to stand in the row itself.
+    Change(Change),
+}
+
+/// What an entry says that is not a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
     /// The user has read a conversation.
     Read {
         /// Which one.
@@ -75,52 +82,6 @@ pub enum EntryRow {
         /// See [`What::Message`].
         ordinal: u32,
     },
-    /// See [`What::Read`].
-    Read {
-        /// Which conversation.
-        conversation: Conversation,
-        /// Up to this position.
-        upto: Stamp,
-        /// The ordinal there.
-        ordinal: u32,
-        /// Whether it also left the conversation list.
-        removed: bool,
-    },
-    /// See [`What::Receipt`].
-    Receipt {
-        /// Which conversation.
-        conversation: Conversation,
-        /// Up to and with the message of this time.
-        at: Stamp,
-    },
-    /// See [`What::Recall`].
-    Recall {
-        /// Which conversation.
-        conversation: Conversation,
-        /// Which message.
-        id: MessageId,
-        /// Its time.
-        at: Stamp,
-        /// User id of who took it back.
-        by: Arc<str>,
-        /// What he said to it.
-        extra: Arc<str>,
-    },
-}
-
-impl EntryRow {
-    /// The row as an entry, unless it points at a message, which the caller has to find.
-    #[must_use]
-    pub fn into_what(self) -> Option<What> {
-        Some(match self {
-            Self::Message { .. } => return None,
-            Self::Read { conversation, upto, ordinal, removed } => {
-                What::Read { conversation, upto, ordinal, removed }
-            }
-            Self::Receipt { conversation, at } => What::Receipt { conversation, at },
-            Self::Recall { conversation, id, at, by, extra } => {
-                What::Recall { conversation, id, at, by, extra }
-            }
-        })
-    }
+    /// See [`What::Change`].
+    Change(Change),
 }

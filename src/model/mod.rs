@@ -12,6 +12,6 @@ mod message;
 pub use class::{ClassFlags, class_flags};
 pub use clock::{Clock, Skew, Stamp};
 pub use conversation::{Conversation, Kind, Log};
-pub use entry::{Entry, EntryRow, What};
+pub use entry::{Change, Entry, EntryRow, What};
 pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};
 pub use message::{Content, ContentError, Flags, MAX_DEPTH, Message, Push};

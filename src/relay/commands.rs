@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     gossip::{FactKey, FactValue},
-    model::{Conversation, Entry, EntryRow, Flags, Kind, Message, Stamp, UserKey},
+    model::{Change, Conversation, Entry, EntryRow, Flags, Kind, Message, Stamp, UserKey, What},
     store::Write,
 };
 use std::sync::Arc;
@@ -186,6 +186,7 @@ impl Relay {
         let all = ReadMark { pos: mailbox.last, ordinal: talk.row.counted, at: talk.row.last_at };
         let mark = upto.filter(|mark| mark.pos <= all.pos && mark.ordinal <= all.ordinal).unwrap_or(all);
         let news = mark.ordinal > talk.row.read_ordinal;
+        let unread = all.ordinal.saturating_sub(mark.ordinal.max(talk.row.read_ordinal));
         let hides = remove && talk.row.last > talk.row.removed;
         if !hides && (mark.pos <= talk.row.read || (!news && upto.is_none())) {
             let unread = super::mailbox::unread(&talk.row);
@@ -209,24 +210,11 @@ impl Relay {
             teller = Some(peer);
         }
         let pos = self.clock.tick(now);
-        let row = EntryRow::Read {
-            conversation: conversation.clone(),
-            upto: mark.pos,
-            ordinal: mark.ordinal,
-            removed: remove,
-        };
-        self.append(now, slot, pos, row.clone());
-        let unread = self
-            .slots
-            .get(slot)
-            .and_then(|mailbox| mailbox.talks.get(&conversation))
-            .map_or(0, |talk| super::mailbox::unread(&talk.row));
-        self.entry_after(slot, pos, row, Some((to, Answer::Read { unread, place: None })));
+        let change = Change::Read { conversation, upto: mark.pos, ordinal: mark.ordinal, removed: remove };
+        self.change(now, slot, pos, change, Some((to, Answer::Read { unread, place: None })));
         if let Some(peer) = teller {
             let theirs = Conversation { kind: Kind::Private, target: user.id().into() };
-            let row = EntryRow::Receipt { conversation: theirs, at: mark.at };
-            self.append(now, peer, pos, row.clone());
-            self.entry_after(peer, pos, row, None);
+            self.change(now, peer, pos, Change::Receipt { conversation: theirs, at: mark.at }, None);
         }
     }
 
@@ -269,7 +257,7 @@ impl Relay {
         self.commits.write(Write::Body(Arc::new(original.recalled())));
         let pos = self.clock.tick(now);
         let by: Arc<str> = user.id().into();
-        let row = |owner: &UserKey| EntryRow::Recall {
+        let change = |owner: &UserKey| Change::Recall {
             conversation: original.conversation(owner),
             id: original.id,
             at: original.at,
@@ -277,23 +265,27 @@ impl Relay {
             extra: extra.clone(),
         };
         if mine != Some(theirs) {
-            self.append(now, theirs, pos, row(&peer));
-            self.entry_after(theirs, pos, row(&peer), None);
+            self.change(now, theirs, pos, change(&peer), None);
         }
         match mine {
             Some(slot) => {
-                self.append(now, slot, pos, row(&user));
-                self.entry_after(slot, pos, row(&user), Some((to, Answer::Recalled { place: None })));
+                self.change(now, slot, pos, change(&user), Some((to, Answer::Recalled { place: None })));
             }
             None => self.commits.after(After::Reply { to, answer: Ok(Answer::Recalled { place: None }) }),
         }
     }
 
-    /// Tells of a row that is not a message, once it is durable.
-    fn entry_after(&mut self, slot: Slot, pos: Stamp, row: EntryRow, answer: Option<(ReplyTo, Answer)>) {
-        if let Some(what) = row.into_what() {
-            self.commits.after(After::Entry { slot, entry: Entry { pos, what }, answer });
-        }
+    /// Puts a change at the end of a mailbox, and tells of it once it is durable.
+    fn change(
+        &mut self,
+        now: Stamp,
+        slot: Slot,
+        pos: Stamp,
+        change: Change,
+        answer: Option<(ReplyTo, Answer)>,
+    ) {
+        self.append(now, slot, pos, EntryRow::Change(change.clone()));
+        self.commits.after(After::Entry { slot, entry: Entry { pos, what: What::Change(change) }, answer });
     }
 }
 

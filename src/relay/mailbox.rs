@@ -9,7 +9,7 @@
 
 use super::{ConversationState, SessionId, hash::Map};
 use crate::{
-    model::{Conversation, DeviceId, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
+    model::{Change, Conversation, DeviceId, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
     store::{ConversationRow, DeviceRow, MailboxRow, SentRow, Snapshot},
 };
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ impl Mailbox {
                     }
                 }
             }
-            EntryRow::Read { conversation, upto, ordinal, removed } => {
+            EntryRow::Change(Change::Read { conversation, upto, ordinal, removed }) => {
                 let talk = self.touch(conversation);
                 talk.row.read = talk.row.read.max(*upto);
                 talk.row.read_ordinal = talk.row.read_ordinal.max(*ordinal);
@@ -112,11 +112,11 @@ impl Mailbox {
                     talk.row.removed = talk.row.last;
                 }
             }
-            EntryRow::Receipt { conversation, at } => {
+            EntryRow::Change(Change::Receipt { conversation, at }) => {
                 let talk = self.touch(conversation);
                 talk.row.peer_read = talk.row.peer_read.max(*at);
             }
-            EntryRow::Recall { .. } => {}
+            EntryRow::Change(Change::Recall { .. }) => {}
         }
     }
 
@@ -309,13 +309,16 @@ mod tests {
                             ordinal: *counted,
                         }
                     }
-                    2 => EntryRow::Read {
+                    2 => EntryRow::Change(Change::Read {
                         conversation,
                         upto: Stamp(pos.saturating_sub(back)),
                         ordinal: counted.saturating_sub(back as u32),
                         removed,
-                    },
-                    _ => EntryRow::Receipt { conversation, at: Stamp(pos.saturating_sub(back)) },
+                    }),
+                    _ => EntryRow::Change(Change::Receipt {
+                        conversation,
+                        at: Stamp(pos.saturating_sub(back)),
+                    }),
                 });
             }
             rows
@@ -361,7 +364,12 @@ mod tests {
         assert_eq!(mailbox.unread(), 4);
         mailbox.apply(
             Stamp(9),
-            &EntryRow::Read { conversation: with("bo"), upto: Stamp(4), ordinal: 3, removed: false },
+            &EntryRow::Change(Change::Read {
+                conversation: with("bo"),
+                upto: Stamp(4),
+                ordinal: 3,
+                removed: false,
+            }),
         );
         assert_eq!(mailbox.unread(), 1);
         assert_eq!(mailbox.acked(&"phone".into(), Stamp(4), Stamp(10)), []);

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         gossip::{Fact, FactKey},
-        model::{Conversation, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
+        model::{Change, Conversation, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
         store::{EntryPage, MailboxRow, Page, Profile, Snapshot, memory::MemoryStore},
     };
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -220,7 +220,7 @@ mod tests {
 
     fn receipt(pos: u64) -> Vec<Write> {
         let conversation = Conversation { kind: Kind::Private, target: "bo".into() };
-        let row = EntryRow::Receipt { conversation, at: Stamp(pos) };
+        let row = EntryRow::Change(Change::Receipt { conversation, at: Stamp(pos) });
         vec![Write::Entry { user: UserKey::new("app", "ann").unwrap(), pos: Stamp(pos), row }]
     }
 

@@ -82,7 +82,7 @@ impl Tables {
                 let message = self.bodies.get(&(conversation.log(user), *at, *id))?.clone();
                 Some(What::Message { message, ordinal: *ordinal })
             }
-            other => other.clone().into_what(),
+            EntryRow::Change(change) => Some(What::Change(change.clone())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Event, user};
 use hongyan::{
-    model::{Conversation, Flags, Kind, Message, Stamp, What},
+    model::{Change, Conversation, Flags, Kind, Message, Stamp, What},
     relay::{Answer, Command},
 };
 use serde_json::json;
@@ -150,7 +150,7 @@ async fn a_sender_takes_a_message_back() {
         let recalls: Vec<_> = entries
             .iter()
             .filter_map(|entry| match &entry.what {
-                What::Recall { id, by, extra, .. } => Some((id.to_string(), &**by, &**extra)),
+                What::Change(Change::Recall { id, by, extra, .. }) => Some((id.to_string(), &**by, &**extra)),
                 _ => None,
             })
             .filter(|(id, ..)| id == uid)

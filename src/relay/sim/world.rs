@@ -6,7 +6,7 @@ use super::{
     rng::Rng,
 };
 use crate::{
-    model::{Content, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
+    model::{Change, Content, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
     relay::{
         Answer, Command, Effect, Input, Limits, Open, Outgoing, Relay, ReplyTo, SessionId, sabotage::Sabotage,
     },
@@ -553,7 +553,9 @@ impl World {
                 let watermark = log
                     .iter()
                     .filter_map(|(_, row)| match row {
-                        EntryRow::Read { conversation, upto, .. } if *conversation == of => Some(*upto),
+                        EntryRow::Change(Change::Read { conversation, upto, .. }) if *conversation == of => {
+                            Some(*upto)
+                        }
                         _ => None,
                     })
                     .max()

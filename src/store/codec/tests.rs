@@ -4,7 +4,7 @@ use super::*;
 use crate::store::{DeviceRow, MailboxRow, SentRow};
 use crate::{
     gossip::FactKey,
-    model::{Content, Conversation, EntryRow, Flags, Message, Push},
+    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -56,17 +56,23 @@ fn row() -> impl Strategy<Value = EntryRow> {
             }
         ),
         (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
-            |(conversation, upto, ordinal, removed)| EntryRow::Read { conversation, upto, ordinal, removed }
+            |(conversation, upto, ordinal, removed)| EntryRow::Change(Change::Read {
+                conversation,
+                upto,
+                ordinal,
+                removed
+            })
         ),
-        (conversation(), stamp()).prop_map(|(conversation, at)| EntryRow::Receipt { conversation, at }),
+        (conversation(), stamp())
+            .prop_map(|(conversation, at)| EntryRow::Change(Change::Receipt { conversation, at })),
         (conversation(), stamp(), any::<u128>(), "\\PC{1,16}", "\\PC{0,200}").prop_map(
-            |(conversation, at, id, by, extra)| EntryRow::Recall {
+            |(conversation, at, id, by, extra)| EntryRow::Change(Change::Recall {
                 conversation,
                 id: MessageId(id),
                 at,
                 by: by.into(),
                 extra: extra.into(),
-            }
+            })
         ),
     ]
 }

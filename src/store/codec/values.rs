@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     gossip::Fact,
-    model::{Content, Conversation, EntryRow, Flags, Message, Push, UserKey},
+    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push, UserKey},
 };
 use bytes::Bytes;
 use fjall::Slice;
@@ -95,18 +95,18 @@ pub(in crate::store) fn entry_value(out: &mut Vec<u8>, row: &EntryRow) {
             put_number(out, *ordinal);
             conversation
         }
-        EntryRow::Read { conversation, upto, ordinal, removed } => {
+        EntryRow::Change(Change::Read { conversation, upto, ordinal, removed }) => {
             out.push(if *removed { ROW_READ_REMOVED } else { ROW_READ });
             out.extend_from_slice(&upto.0.to_be_bytes());
             put_number(out, *ordinal);
             conversation
         }
-        EntryRow::Receipt { conversation, at } => {
+        EntryRow::Change(Change::Receipt { conversation, at }) => {
             out.push(ROW_RECEIPT);
             out.extend_from_slice(&at.0.to_be_bytes());
             conversation
         }
-        EntryRow::Recall { conversation, id, at, by, extra } => {
+        EntryRow::Change(Change::Recall { conversation, id, at, by, extra }) => {
             out.push(ROW_RECALL);
             out.extend_from_slice(&id.0.to_be_bytes());
             out.extend_from_slice(&at.0.to_be_bytes());
@@ -134,20 +134,22 @@ pub(in crate::store) fn read_entry(value: &[u8]) -> Decoded<EntryRow> {
             ordinal: reader.number()?,
             conversation: conversation(reader)?,
         },
-        tag @ (ROW_READ | ROW_READ_REMOVED) => EntryRow::Read {
+        tag @ (ROW_READ | ROW_READ_REMOVED) => EntryRow::Change(Change::Read {
             upto: reader.stamp()?,
             ordinal: reader.number()?,
             removed: tag == ROW_READ_REMOVED,
             conversation: conversation(reader)?,
-        },
-        ROW_RECEIPT => EntryRow::Receipt { at: reader.stamp()?, conversation: conversation(reader)? },
-        ROW_RECALL => EntryRow::Recall {
+        }),
+        ROW_RECEIPT => {
+            EntryRow::Change(Change::Receipt { at: reader.stamp()?, conversation: conversation(reader)? })
+        }
+        ROW_RECALL => EntryRow::Change(Change::Recall {
             id: reader.id()?,
             at: reader.stamp()?,
             by: reader.text()?.into(),
             extra: reader.text()?.into(),
             conversation: conversation(reader)?,
-        },
+        }),
         _ => return Err(Broken("an unknown sort of entry")),
     })
 }

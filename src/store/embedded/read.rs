@@ -144,7 +144,7 @@ impl Embedded {
                         }
                     }
                 }
-                _ => row.into_what(),
+                EntryRow::Change(change) => Some(What::Change(change.clone())),
             };
             page.last = pos;
             page.entries.extend(what.map(|what| Entry { pos, what }));
