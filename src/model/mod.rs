@@ -8,6 +8,7 @@ mod conversation;
 mod entry;
 mod ids;
 mod message;
+mod node;
 
 pub use class::{ClassFlags, class_flags};
 pub use clock::{Clock, Skew, Stamp};
@@ -15,3 +16,4 @@ pub use conversation::{Conversation, Kind, Log};
 pub use entry::{Change, Entry, EntryRow, What};
 pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};
 pub use message::{Content, ContentError, Flags, MAX_DEPTH, Message, Push};
+pub use node::{NodeId, UserHash};
