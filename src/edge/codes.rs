@@ -93,6 +93,7 @@ impl Code {
             Refused::Invalid(_) => (Self::BadFrame, None),
             Refused::NotFound(_) => (Self::NotFound, None),
             Refused::Busy(wait) => (Self::Busy, u64::try_from(wait.as_millis()).ok()),
+            Refused::Elsewhere => (Self::Busy, Some(200)),
             Refused::Failed | Refused::Ended => (Self::Internal, None),
         }
     }

@@ -225,6 +225,7 @@ pub const fn why(why: NotResumed) -> &'static str {
         NotResumed::NewDevice => "new_device",
         NotResumed::Trimmed => "trimmed",
         NotResumed::Ahead => "ahead",
+        NotResumed::Forked => "forked",
     }
 }
 

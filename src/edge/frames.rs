@@ -33,6 +33,9 @@ pub struct RawFrame<'a> {
     pub device: Cow<'a, str>,
     /// `hello`: last position handled.
     pub cursor: Option<u64>,
+    /// `hello`: the `epoch` of the `welcome` before which it got that position.
+    #[serde(borrow)]
+    pub epoch: Cow<'a, str>,
     /// `hello`: entries not acked before the server pauses.
     pub window: Option<u16>,
     /// `hello`: tell of deliveries.

@@ -112,6 +112,7 @@ fn draft(
         device,
         token_issued: claims.issued,
         cursor: frame.cursor.map(Stamp),
+        reign: frame.epoch.parse().ok(),
         window,
         delivered: frame.delivered,
     };

@@ -9,7 +9,7 @@
 use super::{Edge, codes::Code, encode, outbox::Outbox, pager, rate::Buckets};
 use crate::{
     hub::Port,
-    model::{Conversation, DeviceId, Entry, Message, Stamp, UserKey},
+    model::{Conversation, DeviceId, Entry, Message, Reign, Stamp, UserKey},
     relay::{Answer, KickReason, NotResumed, Place, Refused, SessionId},
     store::Profile,
 };
@@ -331,7 +331,7 @@ impl Session {
 }
 
 impl Port for Session {
-    fn welcome(&self, start: Stamp, why: Option<NotResumed>) {
+    fn welcome(&self, start: Stamp, why: Option<NotResumed>, reign: Option<Reign>) {
         let mut state = self.state.lock();
         (state.sent, state.acked, state.gate) = (start, start, Stamp::ZERO);
         state.welcomed = true;
@@ -348,7 +348,10 @@ impl Port for Session {
                 .text("node", &config.node)
                 .number("time", self.edge.hub.now().millis())
                 .number("cursor", start.0)
-                .bool("resumed", why.is_none());
+                .bool("resumed", why.is_none_or(|why| why == NotResumed::Forked));
+            if let Some(reign) = reign {
+                object.text("epoch", &reign.to_string());
+            }
             if let Some(why) = why {
                 object.text("why", encode::why(why));
             }
@@ -435,6 +438,7 @@ impl Port for Session {
             KickReason::Replaced => {
                 self.end(End::Code(Code::Replaced), "another session of this device took over");
             }
+            KickReason::Moved { .. } => self.end(End::Code(Code::Busy), "the mailbox has moved; connect again"),
             KickReason::Blocked { .. } => self.end(End::Code(Code::UserBlocked), "the user was blocked"),
         }
     }

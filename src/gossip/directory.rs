@@ -133,6 +133,11 @@ impl Directory {
         found
     }
 
+    /// All facts that it holds.
+    pub fn iter(&self) -> impl Iterator<Item = (&FactKey, &Fact)> {
+        self.facts.iter()
+    }
+
     /// How many facts it holds.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -7,7 +7,9 @@
 //! Pure: no clock, no randomness, no I/O, no tokio.
 
 mod cell;
+mod claims;
 mod directory;
 
 pub use cell::Cell;
+pub use claims::{Claim, Merged, Presence};
 pub use directory::{Directory, Fact, FactKey, FactValue};

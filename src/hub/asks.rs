@@ -66,7 +66,7 @@ mod tests {
         let tickets: Vec<_> = asks.begin(2, caller).collect();
         let give = |asks: &mut Asks, at: usize, unread| match tickets[at] {
             ReplyTo::Ticket(ticket) => asks.answer(ticket, Ok(Answer::Unread(unread))),
-            ReplyTo::Session(..) => unreachable!(),
+            ReplyTo::Session(..) | ReplyTo::Peer(..) => unreachable!(),
         };
         give(&mut asks, 1, 20);
         assert!(answers.try_recv().is_err());

@@ -3,7 +3,7 @@
 use super::{Job, Port, asks::Asks, now};
 use crate::{
     metrics::Metrics,
-    model::UserKey,
+    model::{EntryRow, NodeId, Stamp, UserKey},
     relay::{Answer, Effect, Input, Limits, Relay, ReplyTo, SessionId},
     store::{Committed, GroupCommit, Store, StoreError},
 };
@@ -13,6 +13,9 @@ use tokio::sync::{Notify, mpsc};
 
 /// Jobs taken at once.
 const BATCH: usize = 512;
+/// Rows of a mailbox handed over at once, and bytes of content after which a part ends.
+const EXPORT_ROWS: usize = 512;
+const EXPORT_BYTES: usize = 512 * 1_024;
 /// How often time is told to the relay when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -81,7 +84,7 @@ impl Driver {
         })
         .map_err(|error| StoreError::Engine(format!("no thread for the store: {error}")))?;
         let mut driver = Self {
-            relay: Relay::new(0, limits, last),
+            relay: Relay::new(NodeId::LOCAL, limits, last),
             store,
             commits: Some(commits),
             disk,
@@ -123,7 +126,7 @@ impl Driver {
             }
             self.feed(Input::Tick);
             if stopping {
-                self.relay.checkpoint_all(&mut self.effects);
+                self.relay.checkpoint_all(now(), &mut self.effects);
                 self.dispatch();
                 if self.relay.is_idle() {
                     self.commits = None; // waits for the store thread
@@ -213,11 +216,25 @@ impl Driver {
                 }
             }
             Effect::Reply { to: ReplyTo::Ticket(ticket), answer } => self.asks.answer(ticket, answer),
-            Effect::Welcome { session, start, why } => match self.ports.get(&session) {
-                Some(port) => port.welcome(start, why),
+            Effect::Welcome { session, start, why, reign } => match self.ports.get(&session) {
+                Some(port) => port.welcome(start, why, reign),
                 // It left while its mailbox was being read, before the relay knew of it.
                 None => self.relay.handle(now(), Input::Close { session }, &mut self.effects),
             },
+            Effect::Export { user, number, after } => {
+                let name = user.clone();
+                self.read(move |store| {
+                    let page = store.export(&name, after, EXPORT_ROWS, EXPORT_BYTES);
+                    let page = told(&name, page).map(Box::new);
+                    Input::Exported { user: name, number, page }
+                });
+            }
+            Effect::Rows { user, after } => self.read(move |store| {
+                let rows = told(&user, rows(store, &user, after));
+                Input::Rows { user, after, rows }
+            }),
+            // Without peers there is nobody to send to or to carry to.
+            Effect::Send { .. } | Effect::Reply { to: ReplyTo::Peer(..), .. } | Effect::Carry { .. } => {}
             Effect::TurnAway { session, why } => {
                 self.tell(session, |port| port.turned_away(&why));
                 self.ports.remove(&session);
@@ -247,6 +264,16 @@ impl Driver {
         }
     }
 
+    /// Reads beside the driver; what comes of it is an input.
+    fn read(&self, read: impl FnOnce(&dyn Store) -> Input + Send + 'static) {
+        let (store, queue) = (self.store.clone(), self.queue.clone());
+        tokio::task::spawn_blocking(move || {
+            let input = read(&*store);
+            // The driver is gone when this fails, and nobody waits for what was read any more.
+            let _ = queue.blocking_send(Job::Inputs(vec![input]));
+        });
+    }
+
     fn load(&self, user: UserKey) {
         let (store, queue) = (self.store.clone(), self.queue.clone());
         let metrics = self.metrics.clone();
@@ -263,4 +290,21 @@ impl Driver {
             let _ = queue.blocking_send(Job::Inputs(vec![input]));
         });
     }
+}
+
+/// All rows of a mailbox after a position.
+fn rows(store: &dyn Store, user: &UserKey, after: Stamp) -> Result<Vec<(Stamp, EntryRow)>, StoreError> {
+    let (mut found, mut from) = (Vec::new(), after);
+    loop {
+        let page = store.export(user, from, EXPORT_ROWS, usize::MAX)?;
+        from = page.last;
+        found.extend(page.rows.into_iter().map(|(pos, row, _)| (pos, row)));
+        if !page.more {
+            return Ok(found);
+        }
+    }
+}
+
+fn told<T>(user: &UserKey, read: Result<T, StoreError>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(?user, %error, "a mailbox cannot be read")).ok()
 }

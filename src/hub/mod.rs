@@ -12,7 +12,7 @@ pub use driver::DriverEnd;
 
 use crate::{
     metrics::Metrics,
-    model::{Entry, Message, Stamp, UserKey},
+    model::{Entry, Message, Reign, Stamp, UserKey},
     relay::{Answer, Command, Input, KickReason, Limits, NotResumed, Open, Refused, SessionId},
     store::{Store, StoreError},
 };
@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 /// One session's end of the driver. Methods are called on the driver's task and must return at once.
 pub trait Port: Send + Sync + 'static {
     /// The session is let in; send it entries after `start` from the store, then ask to attach.
-    fn welcome(&self, start: Stamp, why: Option<NotResumed>);
+    fn welcome(&self, start: Stamp, why: Option<NotResumed>, reign: Option<Reign>);
     /// The session is not let in.
     fn turned_away(&self, why: &Refused);
     /// Nothing is missing up to `pos`; pushes follow.

@@ -46,7 +46,7 @@ pub struct Push {
 }
 
 /// One message, shared by all who hand it on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Its id; see [`MessageId::of`].
     pub id: MessageId,
@@ -127,7 +127,7 @@ pub enum ContentError {
 ///
 /// It is never parsed and written again. Text that is no JSON object or array (the server API allows any)
 /// is kept as a JSON string, so that it fits every frame as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content(Bytes);
 
 impl Content {

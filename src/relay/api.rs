@@ -1,12 +1,15 @@
 //! What goes into the relay and what comes out of it.
 
+use super::frames::Frame;
 use crate::{
     gossip::{Fact, FactKey},
     model::{
-        Content, Conversation, DeviceId, Entry, Flags, Kind, Log, Message, MessageId, Push, Stamp, UserKey,
+        Content, Conversation, DeviceId, Entry, EntryRow, Flags, Kind, Log, Message, MessageId, NodeId, Parcel, Push,
+        Reign, Stamp, UserHash, UserKey,
     },
-    store::{Snapshot, Write},
+    store::{ClaimRow, Export, Snapshot, Write},
 };
+use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 
 /// A session, unique on its node until the node stops.
@@ -24,10 +27,12 @@ pub enum ReplyTo {
     Session(SessionId, u64),
     /// A ticket.
     Ticket(Ticket),
+    /// The question of that number of another node.
+    Peer(NodeId, u64),
 }
 
 /// A message to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The client's id of the send: 1 to 64 bytes. The same again is the same message.
     pub cid: Arc<str>,
@@ -48,7 +53,7 @@ pub struct Outgoing {
 }
 
 /// What a user, or the server API in a user's name, wants done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Send a message.
     Send(Outgoing),
@@ -96,7 +101,7 @@ pub enum Command {
 }
 
 /// Where a read watermark is to stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadMark {
     /// Position of an entry of the conversation.
     pub pos: Stamp,
@@ -107,7 +112,7 @@ pub struct ReadMark {
 }
 
 /// A change of the directory, about the user that the command names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Directive {
     /// Register the user or change what is given.
     PutUser {
@@ -133,7 +138,7 @@ pub enum Directive {
 }
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// A message is on disk.
     Sent {
@@ -202,7 +207,7 @@ impl Answer {
 }
 
 /// Where in the mailbox of the one who asked an answer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The entry's position.
     pub pos: Stamp,
@@ -212,7 +217,7 @@ pub struct Place {
 }
 
 /// A conversation as its user has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConversationState {
     /// Which one.
     pub conversation: Conversation,
@@ -233,7 +238,7 @@ pub struct ConversationState {
 }
 
 /// Why a command was refused. No variant leaves a trace in the store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Refused {
     /// The addressee has the sender on its blacklist.
@@ -269,6 +274,9 @@ pub enum Refused {
     /// The disk failed; the node is stopping.
     #[error("the node cannot reach its store")]
     Failed,
+    /// The user's mailbox is on another node; nothing was stored.
+    #[error("the user is served by another node now")]
+    Elsewhere,
     /// The session or node ended before the answer came.
     #[error("the session ended")]
     Ended,
@@ -287,6 +295,8 @@ pub struct Open {
     pub token_issued: Stamp,
     /// The last position that the device says it has.
     pub cursor: Option<Stamp>,
+    /// Under which reign it was given that position; `None`: it does not say.
+    pub reign: Option<Reign>,
     /// Entries pushed and not acked before the relay pauses; 1 to 1024.
     pub window: u16,
     /// Whether it wants to hear when its user's messages reach a device.
@@ -369,6 +379,83 @@ pub enum Input {
         /// The fact.
         fact: Fact,
     },
+    /// A claim read from the store at the start.
+    Claim {
+        /// On whose mailbox.
+        user: UserHash,
+        /// The row.
+        row: ClaimRow,
+    },
+    /// A parcel that the store holds at the start, in order of the numbers.
+    Posted {
+        /// For which node.
+        peer: NodeId,
+        /// Its number.
+        number: u64,
+        /// The parcel.
+        parcel: Arc<Parcel>,
+    },
+    /// A node is there and lives.
+    MemberUp {
+        /// The node.
+        peer: NodeId,
+        /// It takes no new mailboxes: it is about to leave.
+        draining: bool,
+    },
+    /// A node is taken for dead, or has left.
+    MemberDown {
+        /// The node.
+        peer: NodeId,
+    },
+    /// The link to a node is up; frames from it follow.
+    LinkUp {
+        /// The node.
+        peer: NodeId,
+    },
+    /// The link to a node is gone, with all frames that were on it.
+    LinkDown {
+        /// The node.
+        peer: NodeId,
+    },
+    /// A frame has come over a link.
+    Frame {
+        /// From which node.
+        from: NodeId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The store has read what [`Effect::Export`] asked for.
+    Exported {
+        /// Whose mailbox.
+        user: UserKey,
+        /// The transfer.
+        number: u64,
+        /// What it found; `None`: it could not be read.
+        page: Option<Box<Export>>,
+    },
+    /// The store has read what [`Effect::Rows`] asked for.
+    Rows {
+        /// Whose mailbox.
+        user: UserKey,
+        /// From where on (exclusive).
+        after: Stamp,
+        /// The rows; `None`: they could not be read.
+        rows: Option<Vec<(Stamp, EntryRow)>>,
+    },
+    /// A parcel of the outbox for `peer` whose mailbox is here by now.
+    Redeliver {
+        /// For which node it was.
+        peer: NodeId,
+        /// Its number.
+        number: u64,
+    },
+    /// A user with a mailbox in the store: give it away if it is another's, or, while draining, anyway.
+    Holds {
+        /// The user.
+        user: UserKey,
+    },
+    /// Give all mailboxes away and take no more.
+    Drain,
     /// Time has passed.
     Tick,
 }
@@ -385,6 +472,36 @@ pub enum Effect {
     },
     /// Read what this user's mailbox needs, then say [`Input::Loaded`].
     Load(UserKey),
+    /// Read the next part of a mailbox, then say [`Input::Exported`].
+    Export {
+        /// Whose mailbox.
+        user: UserKey,
+        /// The transfer.
+        number: u64,
+        /// From where on (exclusive).
+        after: Stamp,
+    },
+    /// Read all rows of a mailbox, then say [`Input::Rows`].
+    Rows {
+        /// Whose mailbox.
+        user: UserKey,
+        /// From where on (exclusive).
+        after: Stamp,
+    },
+    /// Hand a frame to the link; without a link it is dropped.
+    Send {
+        /// To which node.
+        to: NodeId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The session's user is served by another node, which is reached through the link: carry it there.
+    Carry {
+        /// The session.
+        session: SessionId,
+        /// The node.
+        to: NodeId,
+    },
     /// Let a session in: send it entries after `start` from the store, then ask with [`Input::Attach`].
     Welcome {
         /// The session.
@@ -393,6 +510,8 @@ pub enum Effect {
         start: Stamp,
         /// Why the stream does not go on from where the device was; `None`: it does.
         why: Option<NotResumed>,
+        /// Whose positions the stream has; `None` without peers.
+        reign: Option<Reign>,
     },
     /// Turn a session away.
     TurnAway {
@@ -473,6 +592,9 @@ pub enum NotResumed {
     Trimmed,
     /// The cursor is past the mailbox's end.
     Ahead,
+    /// Some positions that the device has were given by an owner that had been replaced: the stream starts before them, and
+    /// some messages come again.
+    Forked,
 }
 
 /// Why a session was ended.
@@ -484,5 +606,10 @@ pub enum KickReason {
     Blocked {
         /// Until when.
         until: Stamp,
+    },
+    /// The mailbox has moved to another node.
+    Moved {
+        /// The node.
+        to: NodeId,
     },
 }

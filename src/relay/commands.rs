@@ -2,11 +2,11 @@
 
 use super::{
     Answer, Command, ConversationState, Directive, Effect, Input, KickReason, ReadMark, Refused, Relay,
-    ReplyTo, commits::After, mailbox::Mailbox, slots::Slot,
+    ReplyTo, commits::After, mailbox::Mailbox, send::Addressee, slots::Slot,
 };
 use crate::{
     gossip::{FactKey, FactValue},
-    model::{Change, Conversation, Entry, EntryRow, Flags, Kind, Message, Stamp, UserKey, What},
+    model::{Change, Conversation, Entry, EntryRow, Flags, Item, Kind, Message, Parcel, Stamp, UserKey, What},
     store::Write,
 };
 use std::sync::Arc;
@@ -23,6 +23,9 @@ impl Relay {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
+        if needs_mailbox(&command) && !self.is_for_here(now, to, &user, &command, effects) {
+            return;
+        }
         let answer = match command {
             Command::Send(out) => return self.send(now, to, user, out, effects),
             Command::Read { conversation, upto, remove } => {
@@ -57,7 +60,7 @@ impl Relay {
             }
         };
         match answer {
-            Ok(()) => self.commits.after(After::Reply { to, answer: Ok(Answer::Done) }),
+            Ok(()) => self.answer_when_known(now, to, Answer::Done),
             Err(why) => effects.push(Effect::Reply { to, answer: Err(why) }),
         }
     }
@@ -144,11 +147,11 @@ impl Relay {
                 self.assert_fact(now, FactKey::TokensBefore(user.clone()), Some(FactValue::Number(before.0)));
             }
         }
-        self.commits.after(After::Reply { to, answer: Ok(Answer::Done) });
+        self.answer_when_known(now, to, Answer::Done);
     }
 
     /// Ends all sessions of a user.
-    fn cut_off(&mut self, now: Stamp, user: &UserKey, until: Stamp, effects: &mut Vec<Effect>) {
+    pub(super) fn cut_off(&mut self, now: Stamp, user: &UserKey, until: Stamp, effects: &mut Vec<Effect>) {
         let Some(mailbox) = self.slots.find(user).and_then(|slot| self.slots.get(slot)) else {
             return;
         };
@@ -204,17 +207,24 @@ impl Relay {
                 user: user.clone(),
                 command: Command::Read { conversation: conversation.clone(), upto, remove },
             };
-            let Some(peer) = self.mailbox_for(&peer, again, effects) else {
-                return;
-            };
-            teller = Some(peer);
+            match self.addressee(now, &peer, None, again, effects) {
+                Addressee::Waits => return,
+                addressee => teller = Some((peer, addressee)),
+            }
         }
         let pos = self.clock.tick(now);
         let change = Change::Read { conversation, upto: mark.pos, ordinal: mark.ordinal, removed: remove };
         self.change(now, slot, pos, change, Some((to, Answer::Read { unread, place: None })));
-        if let Some(peer) = teller {
-            let theirs = Conversation { kind: Kind::Private, target: user.id().into() };
-            self.change(now, peer, pos, Change::Receipt { conversation: theirs, at: mark.at }, None);
+        let conversation = Conversation { kind: Kind::Private, target: user.id().into() };
+        match teller {
+            Some((_, Addressee::Here(peer))) => {
+                self.change(now, peer, pos, Change::Receipt { conversation, at: mark.at }, None);
+            }
+            Some((peer, _)) => {
+                let item = Item::Receipt { conversation, at: mark.at };
+                self.post(Arc::new(Parcel { to: peer, from: user, item, since: None }));
+            }
+            None => {}
         }
     }
 
@@ -251,10 +261,13 @@ impl Relay {
                 return;
             }
         }
-        let Some(theirs) = self.mailbox_for(&peer, again, effects) else {
-            return;
+        let theirs = match self.addressee(now, &peer, None, again, effects) {
+            Addressee::Waits => return,
+            Addressee::Here(slot) => Some(slot),
+            Addressee::Away => None,
         };
-        self.commits.write(Write::Body(Arc::new(original.recalled())));
+        let recalled = Arc::new(original.recalled());
+        self.commits.write(Write::Body(recalled.clone()));
         let pos = self.clock.tick(now);
         let by: Arc<str> = user.id().into();
         let change = |owner: &UserKey| Change::Recall {
@@ -264,8 +277,14 @@ impl Relay {
             by: by.clone(),
             extra: extra.clone(),
         };
-        if mine != Some(theirs) {
-            self.change(now, theirs, pos, change(&peer), None);
+        match theirs {
+            Some(_) if theirs == mine => {}
+            Some(slot) => self.change(now, slot, pos, change(&peer), None),
+            None => {
+                let item = Item::Recall { message: recalled, by: by.clone(), extra: extra.clone() };
+                let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since: None };
+                self.post(Arc::new(parcel));
+            }
         }
         match mine {
             Some(slot) => {
@@ -276,7 +295,7 @@ impl Relay {
     }
 
     /// Puts a change at the end of a mailbox, and tells of it once it is durable.
-    fn change(
+    pub(super) fn change(
         &mut self,
         now: Stamp,
         slot: Slot,
@@ -286,6 +305,22 @@ impl Relay {
     ) {
         self.append(now, slot, pos, EntryRow::Change(change.clone()));
         self.commits.after(After::Entry { slot, entry: Entry { pos, what: What::Change(change) }, answer });
+    }
+}
+
+/// Whether a command is about the mailbox of the user who gave it.
+fn needs_mailbox(command: &Command) -> bool {
+    match command {
+        Command::Send(out) => {
+            let kept = !out.flags.has(Flags::NO_SENDER_COPY) && !out.flags.has(Flags::STATUS);
+            kept && out.kind != Kind::System
+        }
+        Command::Read { .. }
+        | Command::Recall { .. }
+        | Command::Conversations { .. }
+        | Command::Conversation(_)
+        | Command::Unread => true,
+        _ => false,
     }
 }
 

@@ -7,7 +7,8 @@
 
 use super::{Effect, api::ReplyTo, slots::Slot};
 use crate::{
-    model::Entry,
+    gossip::Claim,
+    model::{Entry, NodeId, UserKey},
     relay::{Answer, Refused},
     store::Write,
 };
@@ -20,6 +21,14 @@ pub(super) enum After {
     Entry { slot: Slot, entry: Entry, answer: Option<(ReplyTo, Answer)> },
     /// Something that only had to wait.
     Effect(Effect),
+    /// A parcel is in the outbox.
+    Post { peer: NodeId, number: u64 },
+    /// A peer's parcel is in its mailbox.
+    Received { from: NodeId, number: u64 },
+    /// A mailbox that a peer gave is here.
+    Took { user: UserKey, from: NodeId, number: u64, claim: Claim },
+    /// A mailbox that a peer gave is part of the one that was here.
+    Merged { user: UserKey, slot: Slot, from: NodeId, number: u64 },
     /// An answer that only had to wait.
     Reply { to: ReplyTo, answer: Result<Answer, Refused> },
 }

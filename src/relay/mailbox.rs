@@ -7,9 +7,11 @@
 //! Invariants: rows are applied in order of position; `committed` never runs ahead of the disk.
 //! Pure: time comes in as an argument.
 
-use super::{ConversationState, SessionId, hash::Map};
+use super::{ConversationState, SessionId, hash::Map, inbound::Known};
 use crate::{
-    model::{Change, Conversation, DeviceId, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
+    model::{
+        Change, Conversation, DeviceId, EntryRow, Epoch, Flags, Kind, MessageId, Reign, Stamp, UserKey,
+    },
     store::{ConversationRow, DeviceRow, MailboxRow, SentRow, Snapshot},
 };
 use std::collections::VecDeque;
@@ -43,6 +45,10 @@ pub(super) struct Mailbox {
     pub devices: Vec<DeviceRow>,
     pub talks: Map<Conversation, Talk>,
     pub sessions: Vec<SessionId>,
+    /// The reigns that its positions come from, this node's last; empty without peers.
+    pub chain: Vec<Epoch>,
+    /// What it holds of late, while parcels come that it may have.
+    pub known: Option<Known>,
     /// Used since the eviction hand last came by.
     pub used: bool,
     sent: VecDeque<SentRow>,
@@ -64,6 +70,8 @@ impl Mailbox {
             devices: row.devices,
             talks: super::hash::map(),
             sessions: Vec::new(),
+            chain: snapshot.chain,
+            known: None,
             used: true,
             sent: VecDeque::new(),
             sent_index: super::hash::map(),
@@ -86,6 +94,12 @@ impl Mailbox {
     pub fn apply(&mut self, pos: Stamp, row: &EntryRow) {
         debug_assert!(pos > self.last, "{:?}: {pos} after {}", self.user, self.last);
         self.last = pos;
+        if let Some(known) = &mut self.known {
+            known.add(row);
+            if known.is_full() {
+                self.known = None;
+            }
+        }
         match row {
             EntryRow::Message { id, at, conversation, mine, flags, ordinal } => {
                 let talk = self.touch(conversation);
@@ -229,6 +243,55 @@ impl Mailbox {
         self.talks.values().map(|talk| u64::from(unread(&talk.row))).sum()
     }
 
+    /// The reign under which its positions are given now.
+    pub fn reign(&self) -> Option<Reign> {
+        self.chain.last().map(|epoch| epoch.reign)
+    }
+
+    /// Whether it is known to hold that message.
+    pub fn holds(&self, id: MessageId) -> bool {
+        self.known.as_ref().is_some_and(|known| known.holds(id))
+    }
+
+    /// Whether this node took it over without what the owner before had.
+    pub fn is_recovered(&self) -> bool {
+        self.chain.last().is_some_and(|epoch| epoch.recovered)
+    }
+
+    /// Where the stream goes on for a device that has all up to `cursor`, a position given under `reign`, and whether that
+    /// lies before what it says it has. `known` is the device's cursor as it stands here.
+    pub fn bound(&self, cursor: Stamp, reign: Option<Reign>, known: Option<Stamp>) -> (Stamp, bool) {
+        let Some(own) = self.chain.last() else { return (cursor, false) };
+        let bound = match reign {
+            Some(reign) if reign == own.reign => return (cursor, false),
+            Some(reign) => match self.chain.iter().position(|epoch| epoch.reign == reign) {
+                // What that owner gave and was handed on lies below where its successor began.
+                Some(at) => self.chain[at + 1].base,
+                None if own.recovered && reign < own.reign => own.base,
+                None => known.unwrap_or(self.trimmed),
+            },
+            None => own.base.max(known.unwrap_or_default()),
+        };
+        (cursor.min(bound), cursor > bound)
+    }
+
+    /// The checkpoint of everything.
+    pub fn whole(&self) -> (MailboxRow, Vec<(Conversation, ConversationRow)>) {
+        let mut rows: Vec<_> =
+            self.talks.iter().map(|(conversation, talk)| (conversation.clone(), talk.row.clone())).collect();
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        (self.row(), rows)
+    }
+
+    fn row(&self) -> MailboxRow {
+        MailboxRow {
+            last: self.last,
+            trimmed: self.trimmed,
+            devices: self.devices.clone(),
+            sent: self.sent.iter().copied().collect(),
+        }
+    }
+
     /// Whether a checkpoint would write anything.
     pub const fn is_dirty(&self) -> bool {
         self.dirty
@@ -245,13 +308,7 @@ impl Mailbox {
                 Some((conversation, talk.row.clone()))
             })
             .collect();
-        let row = MailboxRow {
-            last: self.last,
-            trimmed: self.trimmed,
-            devices: self.devices.clone(),
-            sent: self.sent.iter().copied().collect(),
-        };
-        (row, rows)
+        (self.row(), rows)
     }
 
     /// Marks the checkpoint as in need of writing.
@@ -339,7 +396,7 @@ mod tests {
             let (mailbox, conversations) = first.checkpoint();
             let mut again = Mailbox::restore(
                 user,
-                Snapshot { mailbox: Some(mailbox), conversations, after: numbered[cut..].to_vec() },
+                Snapshot { mailbox: Some(mailbox), conversations, after: numbered[cut..].to_vec(), ..Snapshot::default() },
             );
             prop_assert_eq!(again.list(Stamp::MAX, 100), whole.list(Stamp::MAX, 100));
             prop_assert_eq!(again.unread(), whole.unread());

@@ -10,13 +10,23 @@
 //! Pure: no clock, no randomness, no I/O, no tokio. Time comes in as an argument.
 
 mod api;
+mod asks;
 mod commands;
 mod commits;
+mod frames;
+mod give;
 mod hash;
+mod inbound;
 mod mailbox;
+mod merge;
+mod mesh;
+mod outbox;
+mod seek;
 mod send;
 mod sessions;
 mod slots;
+mod spread;
+mod take;
 mod watch;
 
 #[cfg(test)]
@@ -25,13 +35,15 @@ mod sabotage;
 mod sim;
 
 pub use api::*;
+pub use frames::{Frame, Lane, Rest};
 
 use crate::{
     gossip::{Directory, Fact, FactKey, FactValue},
-    model::{Clock, EntryRow, Stamp, UserKey},
+    model::{Clock, EntryRow, NodeId, Stamp, UserKey},
     store::Write,
 };
 use commits::{After, Commits};
+use mesh::Mesh;
 use sessions::Sessions;
 use slots::{Parked, Slot, Slots};
 use std::time::Duration;
@@ -57,7 +69,9 @@ impl Default for Limits {
 /// The state machine. See the module's text.
 #[derive(Debug)]
 pub struct Relay {
-    node: u32,
+    node: NodeId,
+    /// What a node with peers knows of them; boxed, since most nodes are alone.
+    mesh: Option<Box<Mesh>>,
     limits: Limits,
     clock: Clock,
     directory: Directory,
@@ -75,15 +89,17 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay whose stamps start above `last`, the highest that the store holds.
+    /// A relay whose stamps start above `last`, the highest that the store holds. [`NodeId::LOCAL`] has no peers.
     #[must_use]
-    pub fn new(node: u32, limits: Limits, last: Stamp) -> Self {
+    pub fn new(node: NodeId, limits: Limits, last: Stamp) -> Self {
+        let peers = node != NodeId::LOCAL;
         Self {
             node,
+            mesh: peers.then(|| Box::new(Mesh::new())),
             limits,
             clock: Clock::after(last),
             directory: Directory::default(),
-            slots: Slots::new(),
+            slots: Slots::new(peers),
             sessions: Sessions::new(),
             watchers: Watchers::new(),
             commits: Commits::default(),
@@ -107,6 +123,11 @@ impl Relay {
             Input::Loaded { user, snapshot } => {
                 let behind = snapshot.after.last().map(|last| last.0);
                 let parked = self.slots.loaded(&user, *snapshot);
+                if let Some(owner) = self.claim_of(&user).map(|claim| claim.owner).filter(|id| *id != self.node) {
+                    // It was claimed by another node meanwhile, or was read to be handed over.
+                    self.yield_to(now, &user, owner, effects);
+                    return self.again(now, parked, effects);
+                }
                 if let Some(last) = behind {
                     self.clock.recover(last);
                     if let Some(slot) = self.slots.find(&user) {
@@ -124,7 +145,7 @@ impl Relay {
             }
             Input::Committed { seq } => {
                 for after in self.commits.durable(seq) {
-                    self.tell(after, effects);
+                    self.tell(now, after, effects);
                 }
             }
             Input::Trim { user, upto } => self.trim(now, user, upto, effects),
@@ -132,6 +153,24 @@ impl Relay {
             Input::Fact { key, fact } => {
                 self.clock.recover(fact.stamp);
                 self.directory.merge(key, fact);
+            }
+            Input::Claim { user, row } => self.claimed_before(user, &row),
+            Input::Posted { peer, number, parcel } => self.posted_before(peer, number, parcel),
+            Input::MemberUp { peer, draining } => self.member_up(now, peer, draining, effects),
+            Input::MemberDown { peer } => self.member_down(now, peer, effects),
+            Input::LinkUp { peer } => self.link_up(now, peer, effects),
+            Input::LinkDown { peer } => self.link_down(now, peer, effects),
+            Input::Frame { from, frame } => self.frame(now, from, frame, effects),
+            Input::Exported { user, number, page } => {
+                self.exported(now, &user, number, page.map(|page| *page), effects);
+            }
+            Input::Rows { user, after, rows } => self.looked_back(now, &user, after, rows, effects),
+            Input::Redeliver { peer, number } => self.redeliver(now, peer, number, effects),
+            Input::Holds { user } => self.holds(now, user, effects),
+            Input::Drain => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.draining = true;
+                }
             }
             Input::Tick => self.tick(now, effects),
         }
@@ -162,11 +201,11 @@ impl Relay {
     }
 
     /// Writes the checkpoints of all mailboxes that changed, before the node stops.
-    pub fn checkpoint_all(&mut self, effects: &mut Vec<Effect>) {
+    pub fn checkpoint_all(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         while let Some((_, slot)) = self.stale.pop_front() {
             self.checkpoint(slot);
         }
-        self.flush(effects);
+        self.flush(now, effects);
     }
 
     fn tick(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
@@ -179,19 +218,26 @@ impl Relay {
         if self.slots.len() > self.limits.mailboxes {
             self.slots.evict(self.limits.mailboxes);
         }
-        self.flush(effects);
+        self.tick_mesh(now, effects);
+        self.flush(now, effects);
     }
 
-    fn flush(&mut self, effects: &mut Vec<Effect>) {
+    fn flush(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         #[cfg(test)]
         effects.append(&mut self.early);
         for after in self.commits.flush(effects) {
-            self.tell(after, effects);
+            self.tell(now, after, effects);
         }
     }
 
-    fn tell(&mut self, after: After, effects: &mut Vec<Effect>) {
+    fn tell(&mut self, now: Stamp, after: After, effects: &mut Vec<Effect>) {
         match after {
+            After::Post { peer, number } => self.posted(peer, number, effects),
+            After::Received { from, number } => self.received(from, number),
+            After::Took { user, from, number, claim } => self.took(now, user, from, number, claim, effects),
+            After::Merged { user, slot, from, number } => {
+                self.merged(now, user, slot, from, number, effects);
+            }
             After::Effect(effect) => effects.push(effect),
             After::Reply { to, answer } => effects.push(Effect::Reply { to, answer }),
             After::Entry { slot, entry, answer } => {
@@ -216,12 +262,26 @@ impl Relay {
             }
             return Some(slot);
         }
+        if let Some(mesh) = &mut self.mesh
+            && let Some(waiting) = mesh.takes.being_written(user)
+        {
+            waiting.push(input());
+            return None;
+        }
         match self.slots.park(user, input()) {
+            Parked::Waits(true) if self.mesh.is_some() => self.load_later(user.clone()),
             Parked::Waits(true) => effects.push(Effect::Load(user.clone())),
             Parked::Waits(false) => {}
-            Parked::Full(input) => refuse(*input, &Refused::Busy(Duration::from_millis(500)), effects),
+            Parked::Full(input) => {
+                refuse(*input, &Refused::Busy(Duration::from_millis(500)), effects);
+            }
         }
         None
+    }
+
+    /// Reads a mailbox once all that is under way is durable: it may have come, or have been forgotten, just now.
+    fn load_later(&mut self, user: UserKey) {
+        self.commits.after(After::Effect(Effect::Load(user)));
     }
 
     /// Puts a row at the end of a mailbox, to be written with the next commit. `pos` must come from this node's clock.
@@ -274,8 +334,11 @@ impl Relay {
 
     /// Puts a fact into the directory, to be written with the next commit.
     fn assert_fact(&mut self, now: Stamp, key: FactKey, value: Option<FactValue>) {
-        let fact = Fact { stamp: self.clock.tick(now), node: self.node, value };
+        let fact = Fact { stamp: self.clock.tick(now), node: self.node.0, value };
         if self.directory.merge(key.clone(), fact.clone()) {
+            if let Some(mesh) = &mut self.mesh {
+                mesh.spreads.fresh.push((key.clone(), fact.clone()));
+            }
             self.commits.write(Write::Fact { key, fact });
         }
     }

@@ -5,12 +5,32 @@
 //! pushes.
 //! Pure: time comes in as an argument.
 
-use super::{Answer, Command, Effect, Input, Outgoing, Refused, Relay, ReplyTo, commits::After, slots::Slot};
+use super::{
+    Answer, Command, Effect, Frame, Input, Outgoing, Refused, Relay, ReplyTo, commits::After, mesh::Whose, slots::Slot,
+};
 use crate::{
-    model::{Entry, EntryRow, Flags, Kind, Message, MessageId, Stamp, UserKey, What},
+    model::{Entry, EntryRow, Flags, Item, Kind, Message, MessageId, Parcel, Stamp, UserHash, UserKey, What},
     store::Write,
 };
 use std::{sync::Arc, time::Duration};
+
+/// How far a client's clock may be behind for its ULIDs to tell a new send from a retry, in milliseconds.
+const MAX_CLIENT_SKEW_MS: u64 = 60_000;
+
+/// Where an addressee's mailbox is.
+pub(super) enum Addressee {
+    /// Being read: what needs it waits.
+    Waits,
+    Here(Slot),
+    Away,
+}
+
+/// Where a message goes, besides its sender's mailbox.
+enum Target {
+    Mailbox(Slot),
+    Parcel(UserKey, Option<Stamp>),
+    Nobody,
+}
 
 impl Relay {
     pub(super) fn send(
@@ -39,20 +59,65 @@ impl Relay {
                 return;
             }
         }
-        let Some(addressee) = self.mailbox_for(&peer, || again(&out), effects) else {
-            return;
-        };
         let id = MessageId::of(&from, &out.cid);
         if let Some(slot) = sender
             && self.answer_duplicate(to, slot, id)
         {
             return;
         }
+        let since = sender.and_then(|slot| self.doubt(slot, &out.cid));
+        let target = match self.addressee(now, &peer, since, || again(&out), effects) {
+            Addressee::Waits => return,
+            // The owner before this one delivered it, and its sender did not hear of that.
+            Addressee::Here(slot) if since.is_some() && self.has(slot, id) => Target::Nobody,
+            Addressee::Here(slot) => Target::Mailbox(slot),
+            Addressee::Away => Target::Parcel(peer, since),
+        };
         if self.commits.pending() >= self.limits.pending {
             let why = Refused::Busy(Duration::from_millis(200));
             return effects.push(Effect::Reply { to, answer: Err(why) });
         }
-        self.accept(now, to, id, from, out, sender, addressee);
+        self.accept(now, to, id, from, out, sender, target);
+    }
+
+    /// Since when the addressee may have a message that this mailbox knows nothing of: set when the mailbox was taken over
+    /// without its rows and the send may be a retry from before that.
+    fn doubt(&self, slot: Slot, cid: &str) -> Option<Stamp> {
+        let mailbox = self.slots.get(slot).filter(|mailbox| mailbox.is_recovered())?;
+        let base = mailbox.chain.last()?.base;
+        // A ULID begins with the time at which the client made it.
+        let fresh = cid
+            .parse::<MessageId>()
+            .is_ok_and(|ulid| (ulid.0 >> 80) as u64 > base.millis().saturating_add(MAX_CLIENT_SKEW_MS));
+        (!fresh).then_some(Stamp::ZERO)
+    }
+
+    fn has(&self, slot: Slot, id: MessageId) -> bool {
+        self.slots.get(slot).is_some_and(|mailbox| mailbox.holds(id))
+    }
+
+    /// Where the mailbox of `user` is, to put something into it.
+    pub(super) fn addressee(
+        &mut self,
+        now: Stamp,
+        user: &UserKey,
+        since: Option<Stamp>,
+        input: impl FnOnce() -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> Addressee {
+        let Some(mesh) = &self.mesh else {
+            return self.mailbox_for(user, input, effects).map_or(Addressee::Waits, Addressee::Here);
+        };
+        // What waits for the same mailbox goes first.
+        if mesh.outbox.is_waiting(UserHash::of(user)) {
+            return Addressee::Away;
+        }
+        match self.whose(user) {
+            Whose::Mine => {}
+            Whose::Nobody if self.registrar(user) == self.node => self.take_over(now, user),
+            Whose::Nobody | Whose::Peer(_) => return Addressee::Away,
+        }
+        self.knowing(user, since, input, effects).map_or(Addressee::Waits, Addressee::Here)
     }
 
     /// The rules; gives the addressee.
@@ -96,7 +161,7 @@ impl Relay {
         from: UserKey,
         out: Outgoing,
         sender: Option<Slot>,
-        addressee: Slot,
+        target: Target,
     ) {
         // One stamp is the message's time and its position in every mailbox of this node: the clock is above
         // every position that this node ever gave.
@@ -114,49 +179,87 @@ impl Relay {
             cid: out.cid,
             push: out.push,
         });
-        self.commits.write(Write::Body(message.clone()));
+        if sender.is_some() || matches!(target, Target::Mailbox(_)) {
+            self.commits.write(Write::Body(message.clone()));
+        }
         let answer = Answer::Sent { id, at, place: None, dup: false };
         #[cfg(test)]
         if self.broken(super::sabotage::Sabotage::AckBeforeFsync) {
             self.early.push(Effect::Reply { to, answer: Ok(answer.clone()) });
         }
-        match sender {
+        let answer = match sender {
             Some(slot) => {
-                self.append_message(now, slot, &message, true, Some((to, answer)));
-                if slot != addressee {
-                    self.append_message(now, addressee, &message, false, None);
-                }
+                self.append_message(now, slot, at, &message, true, Some((to, answer)));
+                None
             }
-            None => {
-                self.append_message(now, addressee, &message, false, None);
-                self.commits.after(After::Reply { to, answer: Ok(answer) });
+            None => Some(answer),
+        };
+        match target {
+            Target::Mailbox(slot) if sender == Some(slot) => {}
+            Target::Mailbox(slot) => self.append_message(now, slot, at, &message, false, None),
+            Target::Parcel(user, since) => {
+                let from = message.from.clone();
+                let parcel = Parcel { to: user, from, item: Item::Message(message), since };
+                self.post(Arc::new(parcel));
             }
+            Target::Nobody => {}
+        }
+        if let Some(answer) = answer {
+            self.commits.after(After::Reply { to, answer: Ok(answer) });
         }
     }
 
-    fn append_message(
+    /// Puts a message of the other mailbox behind the others; `flags` are those of its row.
+    pub(super) fn append_merged(
         &mut self,
         now: Stamp,
         slot: Slot,
+        pos: Stamp,
         message: &Arc<Message>,
         mine: bool,
+        flags: Flags,
+    ) {
+        self.append_row(now, slot, pos, message, mine, flags, None);
+    }
+
+    pub(super) fn append_message(
+        &mut self,
+        now: Stamp,
+        slot: Slot,
+        pos: Stamp,
+        message: &Arc<Message>,
+        mine: bool,
+        answer: Option<(ReplyTo, Answer)>,
+    ) {
+        self.append_row(now, slot, pos, message, mine, message.flags, answer);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it is one row")]
+    fn append_row(
+        &mut self,
+        now: Stamp,
+        slot: Slot,
+        pos: Stamp,
+        message: &Arc<Message>,
+        mine: bool,
+        flags: Flags,
         answer: Option<(ReplyTo, Answer)>,
     ) {
         let Some(mailbox) = self.slots.get(slot) else {
             return;
         };
         let conversation = mailbox.intern(message.conversation(&mailbox.user));
-        let ordinal = mailbox.next_ordinal(&conversation, !mine && message.flags.has(Flags::COUNTED));
+        let ordinal = mailbox.next_ordinal(&conversation, !mine && flags.has(Flags::COUNTED));
         let row = EntryRow::Message {
             id: message.id,
             at: message.at,
             conversation,
             mine,
-            flags: message.flags,
+            flags,
             ordinal,
         };
-        self.append(now, slot, message.at, row);
-        let entry = Entry { pos: message.at, what: What::Message { message: message.clone(), ordinal } };
+        self.append(now, slot, pos, row);
+        let entry = Entry { pos, what: What::Message { message: message.clone(), ordinal } };
         self.commits.after(After::Entry { slot, entry, answer });
     }
 
@@ -172,9 +275,6 @@ impl Relay {
     ) {
         let (id, at) = (MessageId::of(&from, &out.cid), self.clock.tick(now));
         effects.push(Effect::Reply { to, answer: Ok(Answer::Passed { id, at }) });
-        let Some(mailbox) = self.slots.find(peer).and_then(|slot| self.slots.get(slot)) else {
-            return;
-        };
         let message = Arc::new(Message {
             id,
             kind: out.kind,
@@ -187,6 +287,20 @@ impl Relay {
             cid: out.cid,
             push: None,
         });
+        match self.whose(peer) {
+            Whose::Peer(owner) if self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(owner)) => {
+                let frame = Frame::Pass { user: peer.clone(), message };
+                effects.push(Effect::Send { to: owner, frame });
+            }
+            _ => self.pass_on(peer, &message, effects),
+        }
+    }
+
+    /// Hands a status message to the live sessions of `user` here.
+    pub(super) fn pass_on(&self, user: &UserKey, message: &Arc<Message>, effects: &mut Vec<Effect>) {
+        let Some(mailbox) = self.slots.find(user).and_then(|slot| self.slots.get(slot)) else {
+            return;
+        };
         for &session in &mailbox.sessions {
             if self.sessions.get(session).is_some_and(|state| state.live) {
                 effects.push(Effect::Pass { session, message: message.clone() });

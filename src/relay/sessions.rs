@@ -8,9 +8,10 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Answer, Effect, Input, KickReason, NotResumed, Open, Place, Refused, Relay, ReplyTo, SessionId,
+    Answer, Effect, Frame, Input, KickReason, NotResumed, Open, Place, Refused, Relay, ReplyTo, SessionId,
     commits::After,
     hash::{Map, map},
+    mesh::Whose,
     slots::Slot,
 };
 use crate::model::{Conversation, DeviceId, Entry, Stamp, UserKey};
@@ -71,23 +72,41 @@ impl Relay {
             return;
         }
         let user = open.user.clone();
-        let Some(slot) = self.mailbox_for(&user, || Input::Open(open.clone()), effects) else {
+        let Some(slot) = self.home(now, &user, || Input::Open(open.clone()), effects) else {
             return;
         };
+        if let Some(cursor) = open.cursor {
+            self.hear(now, cursor);
+        }
         let first = self.slots.get(slot).is_some_and(|mailbox| mailbox.sessions.is_empty());
         self.replace_same_device(slot, &open.device, effects);
         let Some(mailbox) = self.slots.get_mut(slot) else {
             return;
         };
         let known = mailbox.devices.iter().find(|row| row.device == open.device).map(|row| row.cursor);
-        let (start, why) = match open.cursor.or(known) {
+        let end = mailbox.chain.last().map_or(mailbox.last, |epoch| epoch.base.max(mailbox.last));
+        let (cursor, forked) = match open.cursor {
+            Some(cursor) => {
+                let (cursor, forked) = mailbox.bound(cursor, open.reign, known);
+                (Some(cursor), forked)
+            }
+            None => (known, false),
+        };
+        #[cfg(test)]
+        let cursor = if self.sabotage == Some(super::sabotage::Sabotage::CursorOfAnyReign) {
+            open.cursor.or(known)
+        } else {
+            cursor
+        };
+        let (start, why) = match cursor {
             None => (mailbox.furthest().max(mailbox.trimmed), Some(NotResumed::NewDevice)),
-            Some(cursor) if cursor > mailbox.last => {
+            Some(cursor) if cursor > end => {
                 (known.unwrap_or_default().min(mailbox.last).max(mailbox.trimmed), Some(NotResumed::Ahead))
             }
             Some(cursor) if cursor < mailbox.trimmed => (mailbox.trimmed, Some(NotResumed::Trimmed)),
-            Some(cursor) => (cursor, None),
+            Some(cursor) => (cursor, forked.then_some(NotResumed::Forked)),
         };
+        let reign = mailbox.reign();
         mailbox.sessions.push(open.session);
         self.stale(now, slot);
         if let Some(mailbox) = self.slots.get_mut(slot) {
@@ -104,7 +123,7 @@ impl Relay {
             watching: Vec::new(),
         };
         self.sessions.0.insert(open.session, session);
-        let welcome = Effect::Welcome { session: open.session, start, why };
+        let welcome = Effect::Welcome { session: open.session, start, why, reign };
         if known.is_some() {
             effects.push(welcome);
         } else {
@@ -114,6 +133,7 @@ impl Relay {
         }
         if first {
             self.watchers.tell(&user, true, effects);
+            self.announce(now, &user, true);
         }
     }
 
@@ -177,7 +197,7 @@ impl Relay {
 
     pub(super) fn close(&mut self, now: Stamp, session: SessionId, effects: &mut Vec<Effect>) {
         let Some(state) = self.sessions.0.remove(&session) else {
-            return;
+            return self.seek_no_more(session);
         };
         self.watchers.forget(session, &state.watching);
         self.stale(now, state.slot);
@@ -191,6 +211,7 @@ impl Relay {
         if mailbox.sessions.is_empty() {
             let user = mailbox.user.clone();
             self.watchers.tell(&user, false, effects);
+            self.announce(now, &user, false);
         }
     }
 
@@ -225,10 +246,30 @@ impl Relay {
         let Ok(peer) = user.sibling(&conversation.target) else {
             return;
         };
-        let Some(mailbox) = self.slots.find(&peer).and_then(|slot| self.slots.get(slot)) else {
+        let theirs = Conversation { kind: conversation.kind, target: user.id().into() };
+        match self.whose(&peer) {
+            Whose::Peer(owner) => {
+                let online = self.claim_of(&peer).is_some_and(|claim| claim.online);
+                if online && self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(owner)) {
+                    let frame = Frame::Delivered { user: peer, conversation: theirs, at };
+                    effects.push(Effect::Send { to: owner, frame });
+                }
+            }
+            _ => self.delivered_here(&peer, &theirs, at, effects),
+        }
+    }
+
+    /// Tells the live sessions of `user` that a device has what the user sent.
+    pub(super) fn delivered_here(
+        &self,
+        user: &UserKey,
+        theirs: &Conversation,
+        at: Stamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mailbox) = self.slots.find(user).and_then(|slot| self.slots.get(slot)) else {
             return;
         };
-        let theirs = Conversation { kind: conversation.kind, target: user.id().into() };
         for &session in &mailbox.sessions {
             if self.sessions.get(session).is_some_and(|state| state.live && state.delivered) {
                 effects.push(Effect::Delivered { session, conversation: theirs.clone(), at });

@@ -1,11 +1,14 @@
 //! The mailboxes that are in memory, and those on their way there.
 
 use super::{
-    Input,
+    Frame, Input,
     hash::{Map, map},
     mailbox::Mailbox,
 };
-use crate::{model::UserKey, store::Snapshot};
+use crate::{
+    model::{UserHash, UserKey},
+    store::Snapshot,
+};
 
 /// Index of a mailbox in memory; stays good while anything refers to the mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +22,8 @@ enum State {
     /// Being read; these inputs wait for it.
     Loading(Vec<Input>),
     Ready(Box<Mailbox>),
+    /// Nothing is to be added to it for the moment; these inputs wait for that to end.
+    Frozen(Box<Mailbox>, Vec<Input>),
 }
 
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Slots {
     slots: Vec<Option<State>>,
     free: Vec<u32>,
     by_user: Map<UserKey, Slot>,
+    /// By number; only with peers.
+    by_hash: Option<Map<UserHash, Slot>>,
     hand: usize,
 }
 
@@ -38,8 +45,8 @@ pub(super) enum Parked {
 }
 
 impl Slots {
-    pub fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), by_user: map(), hand: 0 }
+    pub fn new(peers: bool) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), by_user: map(), by_hash: peers.then(map), hand: 0 }
     }
 
     /// The slot of a mailbox that is in memory.
@@ -50,14 +57,14 @@ impl Slots {
 
     pub fn get(&self, slot: Slot) -> Option<&Mailbox> {
         match self.slots.get(slot.0 as usize) {
-            Some(Some(State::Ready(mailbox))) => Some(mailbox),
+            Some(Some(State::Ready(mailbox) | State::Frozen(mailbox, _))) => Some(mailbox),
             _ => None,
         }
     }
 
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Mailbox> {
         match self.slots.get_mut(slot.0 as usize) {
-            Some(Some(State::Ready(mailbox))) => Some(mailbox),
+            Some(Some(State::Ready(mailbox) | State::Frozen(mailbox, _))) => Some(mailbox),
             _ => None,
         }
     }
@@ -66,7 +73,11 @@ impl Slots {
     pub fn park(&mut self, user: &UserKey, input: Input) -> Parked {
         if let Some(slot) = self.by_user.get(user) {
             return match self.slots.get_mut(slot.0 as usize) {
-                Some(Some(State::Loading(parked))) if parked.len() < MAX_PARKED => {
+                // Parcels are bounded by what their sender may have under way, and must keep their order.
+                Some(Some(State::Loading(parked) | State::Frozen(_, parked)))
+                    if parked.len() < MAX_PARKED
+                        || matches!(&input, Input::Frame { frame: Frame::Parcel { .. }, .. }) =>
+                {
                     parked.push(input);
                     Parked::Waits(false)
                 }
@@ -85,6 +96,9 @@ impl Slots {
             }
         };
         self.by_user.insert(user.clone(), Slot(index));
+        if let Some(by_hash) = &mut self.by_hash {
+            by_hash.insert(UserHash::of(user), Slot(index));
+        }
         Parked::Waits(true)
     }
 
@@ -98,7 +112,7 @@ impl Slots {
                 let ready = State::Ready(Box::new(Mailbox::restore(user.clone(), snapshot)));
                 match std::mem::replace(state, ready) {
                     State::Loading(parked) => parked,
-                    State::Ready(_) => Vec::new(),
+                    State::Ready(_) | State::Frozen(..) => Vec::new(),
                 }
             }
             _ => Vec::new(),
@@ -113,10 +127,73 @@ impl Slots {
         if !matches!(self.slots.get(slot.0 as usize), Some(Some(State::Loading(..)))) {
             return Vec::new();
         }
-        self.by_user.remove(user);
+        self.unname(user);
         self.free.push(slot.0);
         match self.slots[slot.0 as usize].take() {
             Some(State::Loading(parked)) => parked,
+            _ => Vec::new(),
+        }
+    }
+
+    fn unname(&mut self, user: &UserKey) {
+        self.by_user.remove(user);
+        if let Some(by_hash) = &mut self.by_hash {
+            by_hash.remove(&UserHash::of(user));
+        }
+    }
+
+    /// The slot of a mailbox in memory, frozen or not, by its user's number.
+    pub fn by_hash(&self, user: UserHash) -> Option<Slot> {
+        let slot = *self.by_hash.as_ref()?.get(&user)?;
+        self.get(slot).map(|_| slot)
+    }
+
+    /// Whose the slot is.
+    pub fn user(&self, slot: Slot) -> Option<&UserKey> {
+        self.get(slot).map(|mailbox| &mailbox.user)
+    }
+
+    /// The slot of a frozen mailbox.
+    pub fn frozen(&self, user: &UserKey) -> Option<Slot> {
+        let slot = *self.by_user.get(user)?;
+        matches!(self.slots.get(slot.0 as usize), Some(Some(State::Frozen(..)))).then_some(slot)
+    }
+
+    /// From now on inputs for this mailbox wait.
+    pub fn freeze(&mut self, slot: Slot) {
+        let Some(state) = self.slots.get_mut(slot.0 as usize) else { return };
+        *state = match state.take() {
+            Some(State::Ready(mailbox)) => Some(State::Frozen(mailbox, Vec::new())),
+            other => other,
+        };
+    }
+
+    /// The mailbox is open again: gives the inputs that waited.
+    pub fn thaw(&mut self, slot: Slot) -> Vec<Input> {
+        let Some(state) = self.slots.get_mut(slot.0 as usize) else { return Vec::new() };
+        let (open, parked) = match state.take() {
+            Some(State::Frozen(mailbox, parked)) => (Some(State::Ready(mailbox)), parked),
+            other => (other, Vec::new()),
+        };
+        *state = open;
+        parked
+    }
+
+    /// Gives the inputs that wait for a frozen mailbox; it stays frozen.
+    pub fn unpark(&mut self, slot: Slot) -> Vec<Input> {
+        match self.slots.get_mut(slot.0 as usize) {
+            Some(Some(State::Frozen(_, parked))) => std::mem::take(parked),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes a mailbox out of memory: gives the inputs that waited for it.
+    pub fn remove(&mut self, slot: Slot) -> Vec<Input> {
+        let Some(user) = self.user(slot).cloned() else { return Vec::new() };
+        self.unname(&user);
+        self.free.push(slot.0);
+        match self.slots.get_mut(slot.0 as usize).and_then(Option::take) {
+            Some(State::Frozen(_, parked)) => parked,
             _ => Vec::new(),
         }
     }
@@ -141,7 +218,8 @@ impl Slots {
             if !idle || std::mem::take(&mut mailbox.used) {
                 continue;
             }
-            self.by_user.remove(&mailbox.user);
+            let user = mailbox.user.clone();
+            self.unname(&user);
             self.slots[self.hand] = None;
             self.free.push(self.hand as u32);
         }

@@ -4,7 +4,7 @@ use super::{
     Effect, Relay, SessionId,
     hash::{Map, map},
 };
-use crate::model::UserKey;
+use crate::model::{UserHash, UserKey};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -38,12 +38,15 @@ impl Watchers {
 }
 
 impl Relay {
-    /// Whether `user` has a session here.
+    /// Whether `user` has a session, here or elsewhere.
     pub(super) fn is_online(&self, user: &UserKey) -> bool {
-        self.slots
-            .find(user)
-            .and_then(|slot| self.slots.get(slot))
-            .is_some_and(|mailbox| !mailbox.sessions.is_empty())
+        if let Some(mailbox) = self.slots.find(user).and_then(|slot| self.slots.get(slot)) {
+            return !mailbox.sessions.is_empty();
+        }
+        let Some(mesh) = &self.mesh else { return false };
+        self.claim_of(user).is_some_and(|claim| {
+            claim.online && (claim.owner == self.node || mesh.is_alive(claim.owner))
+        })
     }
 
     pub(super) fn online(&self, users: &[UserKey]) -> Vec<Arc<str>> {
@@ -60,5 +63,8 @@ impl Relay {
         let before = std::mem::replace(&mut state.watching, users.clone());
         self.watchers.forget(session, &before);
         users.iter().for_each(|user| self.watchers.add(session, user));
+        if let Some(mesh) = &mut self.mesh {
+            mesh.watched.extend(users.into_iter().map(|user| (UserHash::of(&user), user)));
+        }
     }
 }

@@ -121,8 +121,10 @@ mod tests {
     use super::*;
     use crate::{
         gossip::{Fact, FactKey},
-        model::{Change, Conversation, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
-        store::{EntryPage, MailboxRow, Page, Profile, Snapshot, memory::MemoryStore},
+        model::{
+            Change, Conversation, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey,
+        },
+        store::{ClaimRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, memory::MemoryStore},
     };
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -179,6 +181,21 @@ mod tests {
         }
         fn mailbox(&self, user: &UserKey) -> Result<Option<MailboxRow>, StoreError> {
             self.inner.mailbox(user)
+        }
+        fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError> {
+            self.inner.claims(each)
+        }
+        fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+            self.inner.outboxes(each)
+        }
+        fn outbox(&self, peer: NodeId, a: u64, b: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
+            self.inner.outbox(peer, a, b)
+        }
+        fn export(&self, user: &UserKey, after: Stamp, a: usize, b: usize) -> Result<Export, StoreError> {
+            self.inner.export(user, after, a, b)
+        }
+        fn mailboxes(&self, resume: Option<&UserKey>, limit: usize) -> Result<Vec<UserKey>, StoreError> {
+            self.inner.mailboxes(resume, limit)
         }
         fn expired_mailboxes(
             &self,

@@ -1,9 +1,13 @@
 //! A store in memory: for tests and the simulation, with the embedded store's meaning of every method.
 
-use super::{ConversationRow, EntryPage, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write};
+use super::{
+    ClaimRow, ConversationRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write,
+};
 use crate::{
     gossip::{Directory, Fact, FactKey, FactValue},
-    model::{Conversation, Entry, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey, What},
+    model::{
+        Conversation, Entry, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey, What,
+    },
 };
 use parking_lot::RwLock;
 use std::{
@@ -19,6 +23,8 @@ struct Tables {
     mailboxes: BTreeMap<UserKey, MailboxRow>,
     conversations: BTreeMap<(UserKey, Conversation), ConversationRow>,
     facts: BTreeMap<FactKey, Fact>,
+    claims: BTreeMap<UserHash, ClaimRow>,
+    outbox: BTreeMap<(NodeId, u64), Arc<Parcel>>,
     last: Stamp,
 }
 
@@ -66,6 +72,22 @@ impl Tables {
             Write::Fact { key, fact } => {
                 self.last = self.last.max(fact.stamp);
                 self.facts.insert(key, fact);
+            }
+            Write::Claim { user, row } => {
+                self.last = self.last.max(row.stamp);
+                self.last = row.chain.iter().map(|epoch| epoch.base).fold(self.last, Stamp::max);
+                self.claims.insert(user, row);
+            }
+            Write::Outbox { peer, number, parcel } => {
+                self.outbox.insert((peer, number), parcel);
+            }
+            Write::OutboxDone { peer, from, upto } => {
+                self.outbox.retain(|(of, number), _| *of != peer || *number < from || *number > upto);
+            }
+            Write::Forget { user } => {
+                self.entries.retain(|(of, _), _| *of != user);
+                self.conversations.retain(|(of, _), _| *of != user);
+                self.mailboxes.remove(&user);
             }
             Write::TrimMailbox { user, upto } => {
                 self.entries.retain(|(of, pos), _| *of != user || *pos > upto);
@@ -115,6 +137,7 @@ impl Store for MemoryStore {
                 .range((Excluded((user.clone(), last)), Included((user.clone(), Stamp::MAX))))
                 .map(|((_, pos), row)| (*pos, row.clone()))
                 .collect(),
+            chain: tables.claims.get(&UserHash::of(user)).map(|row| row.chain.clone()).unwrap_or_default(),
         })
     }
 
@@ -220,6 +243,57 @@ impl Store for MemoryStore {
 
     fn mailbox(&self, user: &UserKey) -> Result<Option<MailboxRow>, StoreError> {
         Ok(self.0.read().mailboxes.get(user).cloned())
+    }
+
+    fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError> {
+        self.0.read().claims.iter().for_each(|(user, row)| each(*user, row.clone()));
+        Ok(())
+    }
+
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+        for ((peer, number), parcel) in &self.0.read().outbox {
+            each(*peer, *number, Parcel::clone(parcel));
+        }
+        Ok(())
+    }
+
+    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
+        let tables = self.0.read();
+        let range = tables.outbox.range((peer, from)..=(peer, u64::MAX));
+        Ok(range.take(limit).map(|((_, number), parcel)| (*number, parcel.clone())).collect())
+    }
+
+    fn export(
+        &self,
+        user: &UserKey,
+        after: Stamp,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Export, StoreError> {
+        let tables = self.0.read();
+        let mut page = Export { last: after, ..Export::default() };
+        let mut bytes = 0;
+        let range = (Excluded((user.clone(), after)), Included((user.clone(), Stamp::MAX)));
+        for ((_, pos), row) in tables.entries.range(range) {
+            if page.rows.len() == limit || bytes > max_bytes {
+                page.more = true;
+                break;
+            }
+            page.last = *pos;
+            let message = match tables.what(user, row) {
+                Some(What::Message { message, .. }) => Some(message),
+                _ => None,
+            };
+            bytes += message.as_ref().map_or(0, |message| message.content.json().len());
+            page.rows.push((*pos, row.clone(), message));
+        }
+        Ok(page)
+    }
+
+    fn mailboxes(&self, resume: Option<&UserKey>, limit: usize) -> Result<Vec<UserKey>, StoreError> {
+        let tables = self.0.read();
+        let from = resume.map_or(Unbounded, |user| Excluded(user.clone()));
+        Ok(tables.mailboxes.range((from, Unbounded)).take(limit).map(|(user, _)| user.clone()).collect())
     }
 
     fn expired_mailboxes(

@@ -17,7 +17,10 @@ pub use embedded::{Embedded, Finding, Lost, Options, RepairReport, inspect, repa
 
 use crate::{
     gossip::{Fact, FactKey},
-    model::{Conversation, DeviceId, Entry, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
+    model::{
+        Conversation, DeviceId, Entry, EntryRow, Epoch, Kind, Log, Message, MessageId, NodeId, Parcel, Reign, Stamp,
+        UserHash, UserKey,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
@@ -59,6 +62,36 @@ pub enum Write {
         /// The fact.
         fact: Fact,
     },
+    /// Who owns a mailbox: replaces its row.
+    Claim {
+        /// Whose mailbox.
+        user: UserHash,
+        /// The row.
+        row: ClaimRow,
+    },
+    /// A parcel into the outbox for another node.
+    Outbox {
+        /// The node.
+        peer: NodeId,
+        /// Its place in the outbox; grows.
+        number: u64,
+        /// The parcel.
+        parcel: Arc<Parcel>,
+    },
+    /// Removes parcels of an outbox, both ends included; some of them may be gone already.
+    OutboxDone {
+        /// The node.
+        peer: NodeId,
+        /// The first to go.
+        from: u64,
+        /// The last to go.
+        upto: u64,
+    },
+    /// Removes a mailbox: entries, checkpoint, conversations. Messages stay in their logs.
+    Forget {
+        /// Whose mailbox.
+        user: UserKey,
+    },
     /// Removes a mailbox's entries up to and with `upto` (retention).
     TrimMailbox {
         /// Whose mailbox.
@@ -84,6 +117,17 @@ pub struct DeviceRow {
     pub cursor: Stamp,
     /// When it was last here; the longest gone are forgotten first.
     pub seen: Stamp,
+}
+
+/// Who owns a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Owner and term.
+    pub reign: Reign,
+    /// When the owner last said so.
+    pub stamp: Stamp,
+    /// On the owner itself: the reigns that the mailbox's positions come from, oldest first, the owner's own last.
+    pub chain: Vec<Epoch>,
 }
 
 /// Checkpoint of a mailbox: what can be worked out from its entries up to `last`, and what cannot.
@@ -140,7 +184,23 @@ pub struct Snapshot {
     pub conversations: Vec<(Conversation, ConversationRow)>,
     /// All entries after the checkpoint, oldest first.
     pub after: Vec<(Stamp, EntryRow)>,
+    /// See [`ClaimRow::chain`].
+    pub chain: Vec<Epoch>,
 }
+
+/// Part of a mailbox with the messages that its entries point at, to be handed to another node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Export {
+    /// Position, entry, and its message unless it has none or retention has removed it.
+    pub rows: Vec<ExportRow>,
+    /// The last position looked at.
+    pub last: Stamp,
+    /// Whether there are entries after `last`.
+    pub more: bool,
+}
+
+/// One row of an [`Export`].
+pub type ExportRow = (Stamp, EntryRow, Option<Arc<Message>>);
 
 /// A page of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +337,42 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be read.
     fn mailbox(&self, user: &UserKey) -> Result<Option<MailboxRow>, StoreError>;
+
+    /// All claims, handed one by one to `each`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError>;
+
+    /// All parcels of all outboxes, in order of their numbers, handed one by one to `each`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError>;
+
+    /// Parcels for `peer` from number `from` on (inclusive), at most `limit`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError>;
+
+    /// Like [`Self::entries`], for another node: nothing is left out.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    fn export(
+        &self,
+        user: &UserKey,
+        after: Stamp,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Export, StoreError>;
+
+    /// Users with a mailbox here behind `resume`, in an order of the store's own that never changes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn mailboxes(&self, resume: Option<&UserKey>, limit: usize) -> Result<Vec<UserKey>, StoreError>;
 
     /// Mailboxes with entries before `cutoff`, behind `resume` in an order of the store's own that never changes: for at
     /// most `limit` of them the user and a position to trim to, with at most 1,000 entries up to it.

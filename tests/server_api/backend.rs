@@ -10,7 +10,7 @@ use hongyan::{
     apps::{App, Apps, SharedApps},
     hub::{Hub, HubOptions, Port},
     metrics::Metrics,
-    model::{Conversation, Entry, Message, Stamp, UserKey},
+    model::{Conversation, Entry, Message, Reign, Stamp, UserKey},
     relay::{Answer, Input, KickReason, Limits, NotResumed, Open, Refused},
     store::memory::MemoryStore,
 };
@@ -134,6 +134,7 @@ impl Backend {
             device: "phone".into(),
             token_issued,
             cursor: None,
+            reign: None,
             window: 100,
             delivered: false,
         };
@@ -197,7 +198,7 @@ impl Phone {
 }
 
 impl Port for Phone {
-    fn welcome(&self, start: Stamp, _why: Option<NotResumed>) {
+    fn welcome(&self, start: Stamp, _why: Option<NotResumed>, _reign: Option<Reign>) {
         self.hear(Event::Welcome(start));
     }
     fn turned_away(&self, why: &Refused) {

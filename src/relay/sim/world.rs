@@ -6,7 +6,7 @@ use super::{
     rng::Rng,
 };
 use crate::{
-    model::{Change, Content, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
+    model::{Change, Content, Conversation, EntryRow, Flags, Kind, MessageId, NodeId, Stamp, UserKey},
     relay::{
         Answer, Command, Effect, Input, Limits, Open, Outgoing, Relay, ReplyTo, SessionId, sabotage::Sabotage,
     },
@@ -74,7 +74,7 @@ impl World {
         let mut world = Self {
             rng,
             now: 1_000_000,
-            relay: Relay::new(0, limits(), Stamp::ZERO),
+            relay: Relay::new(NodeId::LOCAL, limits(), Stamp::ZERO),
             disk: Disk::default(),
             inputs: VecDeque::new(),
             loads: Vec::new(),
@@ -184,6 +184,7 @@ impl World {
             device: client.device.clone(),
             token_issued: Stamp(1),
             cursor: client.cursor(),
+            reign: None,
             window: 1 + self.rng.below(6) as u16,
             delivered: self.rng.one_in(2),
         };
@@ -227,7 +228,7 @@ impl World {
         // The machine's clock may come back wrong.
         self.now = self.now.saturating_sub(self.rng.below(200_000) as u64).max(1);
         let last = self.disk.store.last_stamp().expect("memory");
-        self.relay = Relay::new(0, limits(), last);
+        self.relay = Relay::new(NodeId::LOCAL, limits(), last);
         self.relay.sabotage = self.sabotage;
         let mut facts = Vec::new();
         self.disk.store.facts(&mut |key, fact| facts.push((key, fact))).expect("memory");
@@ -396,7 +397,7 @@ impl World {
                     line.sent = start;
                     line.acked = start;
                     line.reading = Some(start);
-                    line.down.push_back(Down::Welcome { start });
+                    line.down.push_back(Down::Welcome { start, reign: None, forked: false });
                 } else {
                     self.inputs.push_back(Input::Close { session });
                 }
@@ -424,6 +425,9 @@ impl World {
                 }
             }
             Effect::Reply { to: ReplyTo::Session(session, r), answer } => self.reply(session, r, answer.ok()),
+            Effect::Export { .. } | Effect::Rows { .. } | Effect::Send { .. } | Effect::Carry { .. } => {
+                panic!("a node alone has no peers: {effect:?}");
+            }
             Effect::Reply { .. }
             | Effect::Pass { .. }
             | Effect::Delivered { .. }

@@ -16,8 +16,8 @@ pub struct BatchMark {
 }
 
 /// Keyspaces that batches write to, beside `meta`; the place of a name is the keyspace's number here.
-pub(in crate::store) const KEYSPACES: [&str; 5] =
-    ["bodies", "entries", "mailboxes", "conversations", "facts"];
+pub(in crate::store) const KEYSPACES: [&str; 7] =
+    ["bodies", "entries", "mailboxes", "conversations", "facts", "claims", "outbox"];
 
 /// For each keyspace the number of the last batch that wrote to it; 0: none.
 pub(in crate::store) type Touched = [u64; KEYSPACES.len()];

@@ -3,7 +3,7 @@
 use super::{Broken, Decoded, Reader, utf8};
 use crate::{
     gossip::FactKey,
-    model::{Conversation, Kind, Log, Message, MessageId, Stamp, UserKey},
+    model::{Conversation, Kind, Log, Message, MessageId, NodeId, Stamp, UserHash, UserKey},
 };
 use std::ops::Range;
 
@@ -184,4 +184,34 @@ pub(in crate::store) fn read_fact_key(key: &[u8]) -> Decoded<FactKey> {
         TAG_CREATED => FactKey::Created(user),
         _ => return Err(Broken("an unknown sort of fact")),
     })
+}
+
+/// Key of a claim.
+pub(in crate::store) fn claim_key(out: &mut Vec<u8>, user: UserHash) {
+    out.clear();
+    out.extend_from_slice(&user.0.to_be_bytes());
+}
+
+/// User of a claim's key.
+pub(in crate::store) fn read_claim_key(key: &[u8]) -> Decoded<UserHash> {
+    let mut reader = Reader(key);
+    let user = UserHash(reader.id()?.0);
+    reader.end()?;
+    Ok(user)
+}
+
+/// Key of a parcel.
+pub(in crate::store) fn outbox_key(out: &mut Vec<u8>, peer: NodeId, number: u64) {
+    out.clear();
+    out.extend_from_slice(&peer.0.to_be_bytes());
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+/// Node and number of a parcel's key.
+pub(in crate::store) fn read_outbox_key(key: &[u8]) -> Decoded<(NodeId, u64)> {
+    let mut reader = Reader(key);
+    let peer = NodeId(u32::from_be_bytes(reader.array()?));
+    let number = reader.stamp()?.0;
+    reader.end()?;
+    Ok((peer, number))
 }

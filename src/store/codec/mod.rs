@@ -7,6 +7,8 @@
 //! | `mailboxes` | hash of the user (4), user, NUL | checkpoint of the mailbox |
 //! | `conversations` | hash of the user (4), user, NUL, kind (1), target | checkpoint of the conversation |
 //! | `facts` | tag (1), user, and for a blacklist NUL and the other's id | the fact |
+//! | `claims` | hash of the user (16) | owner, term, stamp and chain of the mailbox |
+//! | `outbox` | node (4), number (8, big endian) | a parcel |
 //! | `meta` | `batch` | number and highest stamp of the batch that wrote it |
 //! | all but `meta` | one zero byte | number and highest stamp of the last batch that wrote there |
 //!
@@ -186,6 +188,18 @@ pub fn fuzz_decoders(bytes: &[u8]) {
     if let Ok(fact) = read_fact(bytes) {
         fact_value(&mut out, &fact).expect("a row encodes");
         assert_eq!(read_fact(&out), Ok(fact));
+    }
+    if let Ok(row) = read_claim(bytes) {
+        claim_value(&mut out, &row).expect("a row encodes");
+        assert_eq!(read_claim(&out), Ok(row));
+    }
+    if let Ok(parcel) = read_parcel(bytes) {
+        parcel_value(&mut out, &parcel).expect("a row encodes");
+        assert_eq!(read_parcel(&out), Ok(parcel));
+    }
+    if let Ok((peer, number)) = read_outbox_key(bytes) {
+        outbox_key(&mut out, peer, number);
+        assert_eq!(out, bytes);
     }
     if let Ok(row) = read_batch(bytes) {
         assert_eq!(batch_value(&row), bytes);

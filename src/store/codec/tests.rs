@@ -125,7 +125,7 @@ proptest! {
             }
             _ => {
                 let mark = BatchMark { number: message.at.0, last: message.at };
-                bytes = batch_value(&BatchRow { mark, before: [3; 5] }).to_vec();
+                bytes = batch_value(&BatchRow { mark, before: [3; 7] }).to_vec();
             }
         }
         for (place, flip) in places {

@@ -1,12 +1,12 @@
 //! Values, both ways.
 
 use super::{
-    super::{ConversationRow, MailboxRow},
+    super::{ClaimRow, ConversationRow, MailboxRow},
     Broken, Decoded, FORMAT, Reader, put_number, put_text, utf8,
 };
 use crate::{
     gossip::Fact,
-    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push, UserKey},
+    model::{Change, Content, Conversation, EntryRow, Flags, Message, Parcel, Push, UserKey},
 };
 use bytes::Bytes;
 use fjall::Slice;
@@ -196,5 +196,25 @@ pub(in crate::store) fn fact_value(out: &mut Vec<u8>, fact: &Fact) -> Decoded<()
 
 /// A fact.
 pub(in crate::store) fn read_fact(value: &[u8]) -> Decoded<Fact> {
+    read_row(value)
+}
+
+/// Value of a claim.
+pub(in crate::store) fn claim_value(out: &mut Vec<u8>, row: &ClaimRow) -> Decoded<()> {
+    row_value(out, row)
+}
+
+/// A claim.
+pub(in crate::store) fn read_claim(value: &[u8]) -> Decoded<ClaimRow> {
+    read_row(value)
+}
+
+/// Value of a parcel.
+pub(in crate::store) fn parcel_value(out: &mut Vec<u8>, parcel: &Parcel) -> Decoded<()> {
+    row_value(out, parcel)
+}
+
+/// A parcel.
+pub(in crate::store) fn read_parcel(value: &[u8]) -> Decoded<Parcel> {
     read_row(value)
 }

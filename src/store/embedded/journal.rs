@@ -234,7 +234,7 @@ mod tests {
         assert_eq!((runs.len(), bad.len()), (1, 0));
         assert_eq!((runs[0].first.mark.number, runs[0].last.mark.number), (1, 8));
         assert_eq!(runs[0].bytes, 0..JOURNAL.len());
-        assert_eq!((runs[0].first.before, runs[0].last.before), ([0; 5], [0, 0, 7, 0, 0]));
+        assert_eq!((runs[0].first.before, runs[0].last.before), ([0; 7], [0, 0, 7, 0, 0, 0, 0]));
     }
 
     proptest! {

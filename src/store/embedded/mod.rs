@@ -17,6 +17,7 @@ mod damage;
 mod journal;
 mod options;
 mod read;
+mod read_mesh;
 mod repair;
 mod survey;
 mod tables;
@@ -29,12 +30,12 @@ pub use repair::{RepairReport, inspect, repair};
 pub use survey::{Finding, Lost};
 
 use super::{
-    EntryPage, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write,
+    ClaimRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write,
     codec::{self, BatchMark, Broken, KEYSPACES, Touched},
 };
 use crate::{
     gossip::{Fact, FactKey},
-    model::{EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey},
+    model::{EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey},
 };
 use damage::{engine_error, open_engine};
 use fjall::{Database, Keyspace};
@@ -55,6 +56,8 @@ pub struct Embedded {
     mailboxes: Keyspace,
     conversations: Keyspace,
     facts: Keyspace,
+    claims: Keyspace,
+    outbox: Keyspace,
     meta: Keyspace,
     damaged: damage::Located,
     /// What a snapshot may see at most so that it sees batches whole.
@@ -109,8 +112,8 @@ impl Embedded {
             });
         }
         let mut touched = Touched::default();
-        let [bodies, entries, mailboxes, conversations, facts] = KEYSPACES.map(open);
-        let all = [bodies?, entries?, mailboxes?, conversations?, facts?];
+        let [bodies, entries, mailboxes, conversations, facts, claims, outbox] = KEYSPACES.map(open);
+        let all = [bodies?, entries?, mailboxes?, conversations?, facts?, claims?, outbox?];
         for (keyspace, touched) in all.iter().zip(&mut touched) {
             if let Some(row) = row(keyspace, codec::MARK_KEY)? {
                 let read = codec::read_mark(&row);
@@ -123,10 +126,24 @@ impl Embedded {
             // It held nothing that was acknowledged, and all the rest is there.
             let _ = std::fs::remove_file(torn);
         }
-        let [bodies, entries, mailboxes, conversations, facts] = all;
+        let [bodies, entries, mailboxes, conversations, facts, claims, outbox] = all;
         let writer = Mutex::new(Writer::new(witness));
         let (damaged, whole) = (damage::Located::default(), AtomicU64::new(db.visible_seqno()));
-        Ok(Self { path, db, bodies, entries, mailboxes, conversations, facts, meta, damaged, whole, writer })
+        Ok(Self {
+            path,
+            db,
+            bodies,
+            entries,
+            mailboxes,
+            conversations,
+            facts,
+            claims,
+            outbox,
+            meta,
+            damaged,
+            whole,
+            writer,
+        })
     }
 
     /// What an error of the engine means, with the file that it does not name.
@@ -218,6 +235,32 @@ impl Store for Embedded {
         let mut key = Vec::new();
         codec::user_key(&mut key, user);
         self.get(&self.mailboxes, &key, codec::read_mailbox)
+    }
+
+    fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError> {
+        self.read_claims(each)
+    }
+
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+        self.read_outboxes(each)
+    }
+
+    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
+        self.read_outbox(peer, from, limit)
+    }
+
+    fn export(
+        &self,
+        user: &UserKey,
+        after: Stamp,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Export, StoreError> {
+        self.read_export(user, after, limit, max_bytes)
+    }
+
+    fn mailboxes(&self, resume: Option<&UserKey>, limit: usize) -> Result<Vec<UserKey>, StoreError> {
+        self.read_mailboxes(resume, limit)
     }
 
     fn expired_mailboxes(

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     gossip::{Fact, FactKey, FactValue},
-    model::{Entry, EntryRow, Kind, Log, Message, MessageId, Stamp, UserKey, What},
+    model::{Entry, EntryRow, Kind, Log, Message, MessageId, Stamp, UserHash, UserKey, What},
 };
 use fjall::{Keyspace, Readable, Slice, Snapshot};
 use std::{
@@ -53,7 +53,7 @@ impl Embedded {
     }
 
     /// The rows of a range, in order; stops when `each` says so.
-    fn scan(
+    pub(super) fn scan(
         &self,
         snapshot: &Snapshot,
         keyspace: &Keyspace,
@@ -82,6 +82,8 @@ impl Embedded {
             .transpose()
             .map_err(|broken| self.broken(&self.mailboxes, broken))?;
         let mut found = super::Snapshot::default();
+        let claim = self.read_claim(&snapshot, UserHash::of(user))?;
+        found.chain = claim.map(|row| row.chain).unwrap_or_default();
         let end = [&key[..], &[Kind::System.number() + 1]].concat();
         let range = (Included(&key[..]), Excluded(&end[..]));
         self.scan(&snapshot, &self.conversations, range, false, |key, value| {
@@ -98,7 +100,7 @@ impl Embedded {
         Ok(found)
     }
 
-    fn scan_entries(
+    pub(super) fn scan_entries(
         &self,
         snapshot: &Snapshot,
         user: &UserKey,

@@ -209,7 +209,7 @@ mod tests {
         let (mut witness, found) = Witness::open(folder.path()).unwrap();
         assert!(matches!(found, Found::New));
         for number in 1..=5 {
-            witness.acked(mark(number), [number; 5]).unwrap();
+            witness.acked(mark(number), [number; 7]).unwrap();
         }
         let newest = (witness.turn & 1) * APART;
         drop(witness);
@@ -218,7 +218,7 @@ mod tests {
         file.write_all_at(&[0xaa; 20], newest + 30).unwrap();
         let (witness, found) = Witness::open(folder.path()).unwrap();
         let Found::Says(said) = found else { panic!("nothing was read") };
-        assert_eq!((said.mark, said.touched, said.clean), (mark(4), [4; 5], false));
+        assert_eq!((said.mark, said.touched, said.clean), (mark(4), [4; 7], false));
         drop(witness);
         file.write_all_at(&[0xaa; 20], APART - newest + 30).unwrap();
         assert!(matches!(Witness::open(folder.path()).unwrap().1, Found::Unreadable));

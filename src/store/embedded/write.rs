@@ -5,7 +5,7 @@ use super::{
     Embedded, Witness,
     codec::{BatchMark, BatchRow, KEYSPACES, Touched},
 };
-use crate::model::{Log, MessageId, Stamp, UserKey};
+use crate::model::{Kind, Log, MessageId, Stamp, UserKey};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice};
 use std::sync::atomic::Ordering;
 
@@ -42,14 +42,17 @@ impl Writer {
     }
 }
 
-/// The keyspace that a write goes to, by its number.
-fn keyspace_of(write: &Write) -> usize {
+/// The keyspaces that a write goes to, by their numbers.
+fn keyspaces_of(write: &Write) -> &'static [usize] {
     match write {
-        Write::Body(_) | Write::TrimLog { .. } => 0,
-        Write::Entry { .. } | Write::TrimMailbox { .. } => 1,
-        Write::Mailbox { .. } => 2,
-        Write::Conversation { .. } => 3,
-        Write::Fact { .. } => 4,
+        Write::Body(_) | Write::TrimLog { .. } => &[0],
+        Write::Entry { .. } | Write::TrimMailbox { .. } => &[1],
+        Write::Mailbox { .. } => &[2],
+        Write::Conversation { .. } => &[3],
+        Write::Fact { .. } => &[4],
+        Write::Claim { .. } => &[5],
+        Write::Outbox { .. } | Write::OutboxDone { .. } => &[6],
+        Write::Forget { .. } => &[1, 2, 3],
     }
 }
 
@@ -59,6 +62,7 @@ fn stamp(write: &Write) -> Stamp {
         Write::Body(message) => message.at,
         Write::Entry { pos, .. } => *pos,
         Write::Fact { fact, .. } => fact.stamp,
+        Write::Claim { row, .. } => row.chain.iter().map(|epoch| epoch.base).fold(row.stamp, Stamp::max),
         _ => Stamp::ZERO,
     }
 }
@@ -79,7 +83,7 @@ impl Embedded {
         mark.number += 1;
         for write in writes {
             mark.last = mark.last.max(stamp(write));
-            touched[keyspace_of(write)] = mark.number;
+            keyspaces_of(write).iter().for_each(|&place| touched[place] = mark.number);
         }
         let row = BatchRow { mark, before: writer.touched };
         let mut batch = self.batch(writes, &row, &mut writer.key, &mut writer.value)?;
@@ -99,7 +103,15 @@ impl Embedded {
     }
 
     fn keyspaces(&self) -> [&Keyspace; KEYSPACES.len()] {
-        [&self.bodies, &self.entries, &self.mailboxes, &self.conversations, &self.facts]
+        [
+            &self.bodies,
+            &self.entries,
+            &self.mailboxes,
+            &self.conversations,
+            &self.facts,
+            &self.claims,
+            &self.outbox,
+        ]
     }
 
     /// The writes as one batch of the engine. Of two rows for one key the later stands, as the engine replaces rows
@@ -141,6 +153,27 @@ impl Embedded {
                     encoded = codec::fact_value(value, fact);
                     &self.facts
                 }
+                Write::Claim { user, row } => {
+                    codec::claim_key(key, *user);
+                    encoded = codec::claim_value(value, row);
+                    &self.claims
+                }
+                Write::Outbox { peer, number, parcel } => {
+                    codec::outbox_key(key, *peer, *number);
+                    encoded = codec::parcel_value(value, parcel);
+                    &self.outbox
+                }
+                Write::OutboxDone { peer, from, upto } => {
+                    for number in *from..=*upto {
+                        codec::outbox_key(key, *peer, number);
+                        batch.remove(&self.outbox, Slice::from(&key[..]));
+                    }
+                    continue;
+                }
+                Write::Forget { user } => {
+                    self.forget(&mut batch, user, &writes[..i], key)?;
+                    continue;
+                }
                 Write::TrimMailbox { user, upto } => {
                     self.trim_mailbox(&mut batch, user, *upto, &writes[..i], key)?;
                     continue;
@@ -157,6 +190,29 @@ impl Embedded {
             batch.insert(keyspace, Slice::from(&key[..]), Slice::from(&value[..]));
         }
         Ok(batch)
+    }
+
+    fn forget(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        user: &UserKey,
+        earlier: &[Write],
+        key: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.trim_mailbox(batch, user, Stamp(u64::MAX), earlier, key)?;
+        codec::user_key(key, user);
+        batch.remove(&self.mailboxes, Slice::from(&key[..]));
+        let end = [&key[..], &[Kind::System.number() + 1]].concat();
+        self.remove_range(batch, &self.conversations, key, &end)?;
+        for write in earlier {
+            if let Write::Conversation { user: of, conversation, .. } = write
+                && of == user
+            {
+                codec::conversation_key(key, user, conversation);
+                batch.remove(&self.conversations, Slice::from(&key[..]));
+            }
+        }
+        Ok(())
     }
 
     fn trim_mailbox(

@@ -1,0 +1,367 @@
+//! Handing mailboxes over.
+//!
+//! Purpose: a mailbox is appended to by one node at a time (P4) and is forgotten only when the next one has it (P2).
+//! Flow: `give` freezes the mailbox (what comes for it waits) → all that is under way is durable → the mailbox goes over in
+//! parts → the new owner has it on disk, under a higher term (`Taken`) → it is forgotten here, its sessions are told where it
+//! is, and what waited goes after it. When anything goes wrong before that, the mailbox thaws and stays.
+//! A mailbox that another node has claimed meanwhile goes the same way, but does not thaw: it stays on disk until it is taken.
+//! Pure: time comes in as an argument.
+
+use super::{Effect, Frame, Input, KickReason, Relay, frames::Rest, slots::Parked, slots::Slot};
+use crate::{
+    gossip::{Claim, Merged},
+    model::{NodeId, Stamp, UserHash, UserKey},
+    store::{ClaimRow, Export, Write},
+};
+
+/// How long the other side may take to take a part in.
+const PATIENCE_US: u64 = 10_000_000;
+/// How long what the user has sent may take to reach others before the mailbox moves without waiting for it.
+const SENDING_US: u64 = 1_000_000;
+/// Mailboxes that go over at once.
+const AT_ONCE: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// What is under way has to become durable.
+    Settling,
+    /// The store reads a part.
+    Reading,
+    /// The other side takes a part in.
+    Storing,
+    /// The other side has all of it and writes it.
+    Finishing,
+}
+
+/// A mailbox on its way out.
+#[derive(Debug)]
+pub(super) struct Give {
+    number: u64,
+    to: NodeId,
+    slot: Slot,
+    sent: Stamp,
+    phase: Phase,
+    since: Stamp,
+    progress: Stamp,
+    /// The other side owns it already.
+    lost: bool,
+}
+
+impl Relay {
+    /// Begins to hand the mailbox of `user`, which is in memory, to `to`.
+    pub(super) fn give(&mut self, now: Stamp, user: &UserKey, to: NodeId, effects: &mut Vec<Effect>) {
+        self.begin_give(now, user, to, false, effects);
+    }
+
+    fn begin_give(
+        &mut self,
+        now: Stamp,
+        user: &UserKey,
+        to: NodeId,
+        lost: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(slot) = self.slots.find(user).or_else(|| self.slots.frozen(user).filter(|_| lost)) else {
+            return;
+        };
+        let Some(mesh) = &mut self.mesh else { return };
+        if mesh.gives.contains_key(user) || mesh.takes.is_merging(user) || !mesh.is_linked(to) || to == self.node {
+            return;
+        }
+        let Some(reign) = self.slots.get(slot).and_then(|mailbox| mailbox.reign()) else { return };
+        mesh.transfers += 1;
+        let number = mesh.transfers;
+        let give = Give {
+            number,
+            to,
+            slot,
+            sent: Stamp::ZERO,
+            phase: Phase::Settling,
+            since: now,
+            progress: now,
+            lost,
+        };
+        mesh.gives.insert(user.clone(), give);
+        self.slots.freeze(slot);
+        effects.push(Effect::Send { to, frame: Frame::Give { number, user: user.clone(), reign } });
+        self.settle(now, user, effects);
+    }
+
+    /// Another node owns the mailbox of `user`, which is in memory: nothing more is added to it here.
+    pub(super) fn yield_to(&mut self, now: Stamp, user: &UserKey, owner: NodeId, effects: &mut Vec<Effect>) {
+        #[cfg(test)]
+        if self.broken(super::sabotage::Sabotage::KeepsWhatIsLost) {
+            return;
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.leftovers.insert(user.clone());
+            if let Some(give) = mesh.gives.get_mut(user) {
+                if give.to == owner {
+                    give.lost = true;
+                } else {
+                    mesh.gives.remove(user);
+                }
+            }
+        }
+        let Some(slot) = self.slots.find(user).or_else(|| self.slots.frozen(user)) else { return };
+        self.send_off(now, slot, owner, effects);
+        self.slots.freeze(slot);
+        let parked = self.slots.unpark(slot);
+        let going = self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(user));
+        if !going {
+            self.begin_give(now, user, owner, true, effects);
+        }
+        self.again(now, parked, effects);
+    }
+
+    /// Ends the sessions of a mailbox that is served by another node.
+    fn send_off(&mut self, now: Stamp, slot: Slot, to: NodeId, effects: &mut Vec<Effect>) {
+        let Some(mailbox) = self.slots.get(slot) else { return };
+        for session in mailbox.sessions.clone() {
+            effects.push(Effect::Kick { session, why: KickReason::Moved { to } });
+            self.close(now, session, effects);
+        }
+    }
+
+    /// Goes on with a mailbox when all of it is durable.
+    fn settle(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(give) = mesh.gives.get_mut(user).filter(|give| give.phase == Phase::Settling) else { return };
+        let Some(mailbox) = self.slots.get(give.slot) else { return };
+        let sends = mesh.outbox.is_sending(UserHash::of(user))
+            && !give.lost
+            && now.0.saturating_sub(give.since.0) < SENDING_US;
+        if mailbox.committed < mailbox.last || sends {
+            return;
+        }
+        give.phase = Phase::Reading;
+        #[cfg(test)]
+        if self.sabotage == Some(super::sabotage::Sabotage::HandsOffTheTail) {
+            give.sent = mailbox.devices.iter().map(|row| row.cursor).min().unwrap_or_default();
+        }
+        effects.push(Effect::Export { user: user.clone(), number: give.number, after: give.sent });
+    }
+
+    /// The store has read a part.
+    pub(super) fn exported(
+        &mut self,
+        now: Stamp,
+        user: &UserKey,
+        number: u64,
+        page: Option<Export>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(give) = mesh.gives.get_mut(user).filter(|give| give.number == number) else { return };
+        let Some(page) = page else {
+            return self.stop_give(now, user, effects);
+        };
+        let (to, slot) = (give.to, give.slot);
+        (give.sent, give.progress) = (page.last, now);
+        give.phase = if page.more { Phase::Storing } else { Phase::Finishing };
+        effects.push(Effect::Send { to, frame: Frame::Part { number, rows: page.rows } });
+        if !page.more
+            && let Some(mailbox) = self.slots.get(slot)
+        {
+            let (row, conversations) = mailbox.whole();
+            let rest = Box::new(Rest { mailbox: row, conversations, chain: mailbox.chain.clone() });
+            effects.push(Effect::Send { to, frame: Frame::Last { number, rest } });
+            #[cfg(test)]
+            if self.broken(super::sabotage::Sabotage::ForgetsBeforeTaken) {
+                self.commits.write(Write::Forget { user: user.clone() });
+            }
+        }
+    }
+
+    /// The other side has taken a part in.
+    pub(super) fn give_stored(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let found = mesh.gives.iter_mut().find(|(_, give)| give.number == number && give.to == from);
+        if let Some((user, give)) = found
+            && give.phase == Phase::Storing
+        {
+            (give.phase, give.progress) = (Phase::Reading, now);
+            effects.push(Effect::Export { user: user.clone(), number, after: give.sent });
+        }
+    }
+
+    /// The other side has the mailbox on disk.
+    pub(super) fn give_taken(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        user: UserKey,
+        claim: Claim,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        self.clock.recover(claim.stamp);
+        if mesh.gives.get(&user).is_none_or(|give| give.number != number || give.to != from) {
+            // It was given up here, and taken there all the same.
+            self.take_in(now, UserHash::of(&user), claim, effects);
+            return;
+        }
+        let Some(give) = mesh.gives.remove(&user) else { return };
+        mesh.leftovers.remove(&user);
+        let hash = UserHash::of(&user);
+        let before = mesh.presence.claim(hash);
+        if let Merged::New | Merged::Replaced(_) = mesh.presence.merge(hash, claim) {
+            mesh.moved = true;
+            if before.is_none_or(|before| before.reign() != claim.reign()) {
+                let row = ClaimRow { reign: claim.reign(), stamp: claim.stamp, chain: Vec::new() };
+                self.commits.write(Write::Claim { user: hash, row });
+            }
+        }
+        let owner = self.claim_of(&user).map_or(from, |claim| claim.owner);
+        self.send_off(now, give.slot, owner, effects);
+        self.commits.write(Write::Forget { user: user.clone() });
+        let parked = self.slots.remove(give.slot);
+        self.go_on(now, &user, effects);
+        self.again(now, parked, effects);
+    }
+
+    /// The other side does not want it.
+    pub(super) fn give_refused(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        user: UserKey,
+        claim: Option<Claim>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &self.mesh else { return };
+        if mesh.gives.get(&user).is_none_or(|give| give.number != number || give.to != from) {
+            return;
+        }
+        self.stop_give(now, &user, effects);
+        if let Some(claim) = claim {
+            self.hear(now, claim.stamp);
+            self.take_in(now, UserHash::of(&user), claim, effects);
+        }
+    }
+
+    /// Gives up on what is going to `peer`, or to anybody.
+    pub(super) fn stop_giving(&mut self, now: Stamp, peer: Option<NodeId>, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        let users: Vec<_> = mesh
+            .gives
+            .iter()
+            .filter(|(_, give)| peer.is_none_or(|peer| give.to == peer))
+            .map(|(user, _)| user.clone())
+            .collect();
+        for user in users {
+            self.stop_give(now, &user, effects);
+        }
+    }
+
+    fn stop_give(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
+        let Some(give) = self.mesh.as_mut().and_then(|mesh| mesh.gives.remove(user)) else { return };
+        if give.lost {
+            return; // it stays frozen, and goes from memory when all of it is durable
+        }
+        let parked = self.slots.thaw(give.slot);
+        self.again(now, parked, effects);
+    }
+
+    /// A user whose mailbox is in the store.
+    pub(super) fn holds(&mut self, now: Stamp, user: UserKey, effects: &mut Vec<Effect>) {
+        if self.mesh.is_none() {
+            return;
+        }
+        match self.claim_of(&user) {
+            // From the time before this node had peers.
+            None => self.take_over(now, &user),
+            Some(claim) if claim.owner != self.node => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.leftovers.insert(user);
+                }
+                return;
+            }
+            Some(_) => {}
+        }
+        if self.mesh.as_ref().is_some_and(|mesh| mesh.draining) {
+            let input = || Input::Holds { user: user.clone() };
+            if self.mailbox_for(&user, input, effects).is_some() {
+                let to = self.registrar(&user);
+                self.give(now, &user, to, effects);
+            }
+        }
+    }
+
+    /// A link to `peer` is up: what it owns and this node still has goes there.
+    pub(super) fn give_leftovers(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        let room = AT_ONCE.saturating_sub(mesh.gives.len());
+        let users: Vec<_> = mesh
+            .leftovers
+            .iter()
+            .filter(|user| {
+                !mesh.gives.contains_key(*user)
+                    && mesh.presence.claim(UserHash::of(user)).is_some_and(|claim| claim.owner == peer)
+            })
+            .take(room)
+            .cloned()
+            .collect();
+        for user in users {
+            if self.slots.frozen(&user).is_some() {
+                self.begin_give(now, &user, peer, true, effects);
+            } else if let Parked::Waits(true) = self.slots.park(&user, Input::Holds { user: user.clone() }) {
+                self.load_later(user);
+            }
+        }
+    }
+
+    /// Looks after what is on its way out.
+    pub(super) fn tick_gives(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        let late = |give: &Give| now.0.saturating_sub(give.progress.0) >= PATIENCE_US;
+        let (stuck, settling): (Vec<_>, Vec<_>) = mesh
+            .gives
+            .iter()
+            .filter(|(_, give)| late(give) || give.phase == Phase::Settling)
+            .map(|(user, give)| (user.clone(), late(give)))
+            .partition(|(_, late)| *late);
+        for (user, _) in settling {
+            self.settle(now, &user, effects);
+        }
+        for (user, _) in stuck {
+            self.stop_give(now, &user, effects);
+        }
+        self.tick_leftovers(now, effects);
+    }
+
+    fn tick_leftovers(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        if mesh.leftovers.is_empty() {
+            return;
+        }
+        let linked: Vec<_> =
+            mesh.peers.iter().filter(|(_, peer)| peer.linked).map(|(peer, _)| *peer).collect();
+        for peer in linked {
+            self.give_leftovers(now, peer, effects);
+        }
+        // What cannot go now need not stay in memory.
+        let Some(mesh) = &self.mesh else { return };
+        let idle: Vec<_> = mesh
+            .leftovers
+            .iter()
+            .filter(|user| !mesh.gives.contains_key(*user) && !mesh.takes.is_merging(user))
+            .filter_map(|user| self.slots.frozen(user))
+            .collect();
+        for slot in idle {
+            if self.slots.get(slot).is_some_and(|mailbox| mailbox.committed == mailbox.last) {
+                self.checkpoint(slot);
+                let parked = self.slots.remove(slot);
+                self.again(now, parked, effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Parcels of peers, into mailboxes of this node.
+//!
+//! Purpose: each parcel enters its mailbox once (P3), and its sender hears that it is durable when it is (P2).
+//! Flow: `parcel` → the mailbox, or back to the sender with the word who owns it → after the commit, `Done`.
+//! A parcel that may have come before waits until the mailbox's entries since it was made have been read.
+//! Invariants: `Done` names a number only when all up to it are durable here or were returned.
+//! Pure: time comes in as an argument.
+
+use super::{
+    Effect, Frame, Input, Relay,
+    commits::After,
+    hash::{Map, map},
+    mesh::Whose,
+    slots::Slot,
+};
+use crate::{
+    model::{Change, EntryRow, Item, MessageId, NodeId, Parcel, Stamp, UserKey},
+    store::Write,
+};
+use std::{collections::VecDeque, sync::Arc};
+
+/// Ids that a mailbox remembers to know a parcel again; past that it reads them anew when needed.
+const MAX_KNOWN: usize = 100_000;
+
+/// What has come over the present link from one peer.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// Numbers in the order in which they came, and whether they are dealt with.
+    open: VecDeque<(u64, bool)>,
+    /// The highest number that came.
+    last: u64,
+    /// The highest number dealt with, all before it included.
+    done: u64,
+    told: u64,
+}
+
+impl Inbound {
+    fn begin(&mut self, number: u64) {
+        if number > self.last {
+            self.last = number;
+            self.open.push_back((number, false));
+        }
+    }
+
+    fn done(&mut self, number: u64) {
+        if let Ok(at) = self.open.binary_search_by_key(&number, |open| open.0) {
+            self.open[at].1 = true;
+        }
+        while let Some((number, true)) = self.open.front() {
+            self.done = *number;
+            self.open.pop_front();
+        }
+    }
+}
+
+/// Ids in a mailbox after a position.
+#[derive(Debug)]
+pub(super) struct Known {
+    since: Stamp,
+    messages: Map<MessageId, ()>,
+    recalls: Map<MessageId, ()>,
+}
+
+impl Known {
+    pub fn new(since: Stamp, rows: &[(Stamp, EntryRow)]) -> Self {
+        let mut known = Self { since, messages: map(), recalls: map() };
+        rows.iter().for_each(|(_, row)| known.add(row));
+        known
+    }
+
+    pub fn add(&mut self, row: &EntryRow) {
+        match row {
+            EntryRow::Message { id, .. } => {
+                self.messages.insert(*id, ());
+            }
+            EntryRow::Change(Change::Recall { id, .. }) => {
+                self.recalls.insert(*id, ());
+            }
+            EntryRow::Change(_) => {}
+        }
+    }
+
+    pub fn holds(&self, id: MessageId) -> bool {
+        self.messages.contains_key(&id)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.messages.len() > MAX_KNOWN
+    }
+}
+
+impl Relay {
+    /// A parcel has come.
+    pub(super) fn parcel(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        parcel: Arc<Parcel>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if let Some(inbound) = mesh.inbound.get_mut(&from) {
+            inbound.begin(number);
+        }
+        match self.whose(&parcel.to) {
+            Whose::Mine => {}
+            Whose::Nobody => self.take_over(now, &parcel.to),
+            Whose::Peer(_) => {
+                if let Some(claim) = self.claim_of(&parcel.to) {
+                    effects.push(Effect::Send { to: from, frame: Frame::Return { number, claim } });
+                    self.received(from, number);
+                }
+                return;
+            }
+        }
+        let again = || Input::Frame { from, frame: Frame::Parcel { number, parcel: parcel.clone() } };
+        let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
+        self.receive(now, slot, &parcel);
+        #[cfg(test)]
+        if self.broken(super::sabotage::Sabotage::DoneBeforeFsync) {
+            return self.received(from, number);
+        }
+        self.commits.after(After::Received { from, number });
+    }
+
+    /// A parcel is durable here, or was returned.
+    pub(super) fn received(&mut self, from: NodeId, number: u64) {
+        let inbound = self.mesh.as_mut().and_then(|mesh| mesh.inbound.get_mut(&from));
+        if let Some(inbound) = inbound {
+            inbound.done(number);
+        }
+    }
+
+    /// Tells peers how far their parcels have been dealt with.
+    pub(super) fn acknowledge(&mut self, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        for (&peer, inbound) in &mut mesh.inbound {
+            if inbound.done > inbound.told {
+                inbound.told = inbound.done;
+                effects.push(Effect::Send { to: peer, frame: Frame::Done { upto: inbound.done } });
+            }
+        }
+    }
+
+    /// The mailbox of `user`, with the ids of all its entries after `since` in memory. `None`: `input` waits.
+    pub(super) fn knowing(
+        &mut self,
+        user: &UserKey,
+        since: Option<Stamp>,
+        input: impl FnOnce() -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Slot> {
+        let mut input = Some(input);
+        let slot = self.mailbox_for(user, || input.take().map_or(Input::Tick, |input| input()), effects)?;
+        let Some(since) = since else { return Some(slot) };
+        let knows = self
+            .slots
+            .get(slot)
+            .and_then(|mailbox| mailbox.known.as_ref())
+            .is_some_and(|known| known.since <= since);
+        #[cfg(test)]
+        let knows = knows || self.broken(super::sabotage::Sabotage::UnsureNotLookedUp);
+        if knows {
+            return Some(slot);
+        }
+        self.slots.freeze(slot);
+        if let Some(input) = input {
+            self.slots.park(user, input());
+        }
+        // After what is under way is durable: nothing is added meanwhile.
+        let ask = Effect::Rows { user: user.clone(), after: since };
+        self.commits.after(After::Effect(ask));
+        None
+    }
+
+    /// The entries of a mailbox that were asked for.
+    pub(super) fn looked_back(
+        &mut self,
+        now: Stamp,
+        user: &UserKey,
+        after: Stamp,
+        rows: Option<Vec<(Stamp, EntryRow)>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.is_merging(user) {
+            return self.merge_rows(now, user, rows, effects);
+        }
+        let Some(slot) = self.slots.frozen(user) else { return };
+        if self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(user)) {
+            return;
+        }
+        let failed = rows.is_none();
+        if let (Some(rows), Some(mailbox)) = (rows, self.slots.get_mut(slot)) {
+            mailbox.known = Some(Known::new(after, &rows));
+        }
+        let mut parked = self.slots.thaw(slot);
+        if failed {
+            // The link counts them as not dealt with, so they come again when it does.
+            parked.retain(|input| !matches!(input, Input::Frame { frame: Frame::Parcel { .. }, .. }));
+        }
+        if let Some(claim) = self.claim_of(user).filter(|claim| claim.owner != self.node) {
+            self.yield_to(now, user, claim.owner, effects);
+        }
+        self.again(now, parked, effects);
+    }
+
+    /// Puts what a parcel holds into a mailbox, unless it is there.
+    pub(super) fn receive(&mut self, now: Stamp, slot: Slot, parcel: &Parcel) {
+        let Some(mailbox) = self.slots.get(slot) else { return };
+        let known = mailbox.known.as_ref().filter(|_| parcel.since.is_some());
+        match &parcel.item {
+            Item::Message(message) => {
+                if known.is_some_and(|known| known.holds(message.id)) {
+                    return;
+                }
+                self.hear(now, message.at);
+                self.commits.write(Write::Body(message.clone()));
+                let pos = self.clock.tick(now);
+                self.append_message(now, slot, pos, message, false, None);
+            }
+            Item::Receipt { conversation, at } => {
+                let read = mailbox.talks.get(conversation).map(|talk| talk.row.peer_read);
+                if read.is_some_and(|read| read >= *at) {
+                    return;
+                }
+                let pos = self.clock.tick(now);
+                let change = Change::Receipt { conversation: conversation.clone(), at: *at };
+                self.change(now, slot, pos, change, None);
+            }
+            Item::Recall { message, by, extra } => {
+                if known.is_some_and(|known| known.recalls.contains_key(&message.id)) {
+                    return;
+                }
+                let conversation = message.conversation(&parcel.to);
+                self.commits.write(Write::Body(message.clone()));
+                let pos = self.clock.tick(now);
+                let change = Change::Recall {
+                    conversation,
+                    id: message.id,
+                    at: message.at,
+                    by: by.clone(),
+                    extra: extra.clone(),
+                };
+                self.change(now, slot, pos, change, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Parcels for mailboxes that other nodes own.
+//!
+//! Purpose: what was acked reaches its mailbox once, whatever happens to nodes and links (P2, P3), in the order in which its
+//! sender sent it.
+//! Flow: `post` writes a parcel into the outbox for the owner → durable: it is sent → the owner has it on disk (`Done`): it is
+//! forgotten; or the owner says that the mailbox is elsewhere (`Return`): it goes to the outbox for that node. A link that
+//! comes up sends all again that was not answered, marked so that the owner looks for it before it takes it.
+//! Invariants: a parcel is in one outbox, on disk, until the next holder has it on disk. While a user has parcels in the
+//! outbox for one node, none is put into that for another: later ones are held back, or they could overtake.
+//! Pure: time comes in as an argument.
+
+use super::{
+    Effect, Frame, Input, Relay,
+    commits::After,
+    hash::{Map, map},
+    mesh::Whose,
+};
+use crate::{
+    gossip::Claim,
+    model::{Item, NodeId, Parcel, Stamp, UserHash, UserKey},
+    store::Write,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Parcels sent to a node and not answered.
+const WINDOW: usize = 8_192;
+
+/// The outbox of parcels that must wait for others of the same user.
+const HELD: NodeId = NodeId(0);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not on disk yet.
+    Writing,
+    /// To be sent.
+    Ready,
+    /// Sent over the present link.
+    Sent,
+    /// Sent over a link that is gone, or before a restart.
+    Unsure,
+    /// Put into another outbox.
+    Gone,
+}
+
+#[derive(Debug)]
+struct Row {
+    number: u64,
+    state: State,
+    parcel: Arc<Parcel>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// In order of the numbers, without gaps.
+    rows: VecDeque<Row>,
+    /// Number of the last row ever put in.
+    last: u64,
+    /// How many of the first rows were sent.
+    sent: usize,
+}
+
+impl Queue {
+    fn row(&mut self, number: u64) -> Option<&mut Row> {
+        let first = self.rows.front()?.number;
+        self.rows.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+}
+
+/// All outboxes of a node.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    queues: BTreeMap<NodeId, Queue>,
+    /// Parcels of each user in each outbox; users without are not here.
+    to: Map<UserHash, Vec<(NodeId, u32)>>,
+    /// Parcels from each user, in all outboxes.
+    from: Map<UserHash, u32>,
+}
+
+impl Outbox {
+    pub fn new() -> Self {
+        Self { queues: BTreeMap::new(), to: map(), from: map() }
+    }
+
+    /// Whether parcels of that user wait anywhere.
+    pub fn is_waiting(&self, user: UserHash) -> bool {
+        !self.to.is_empty() && self.to.contains_key(&user)
+    }
+
+    /// Whether parcels from that user wait anywhere.
+    pub fn is_sending(&self, user: UserHash) -> bool {
+        self.from.contains_key(&user)
+    }
+
+    /// Parcels that wait, for all nodes.
+    pub fn len(&self) -> usize {
+        self.queues.values().map(|queue| queue.rows.len()).sum()
+    }
+
+    /// Parcels that wait, for each node.
+    pub fn depths(&self) -> impl Iterator<Item = (NodeId, usize)> + '_ {
+        self.queues.iter().filter(|(peer, _)| **peer != HELD).map(|(peer, queue)| (*peer, queue.rows.len()))
+    }
+
+    fn put(&mut self, peer: NodeId, number: Option<u64>, parcel: Arc<Parcel>, state: State) -> u64 {
+        let queue = self.queues.entry(peer).or_default();
+        let number = number.unwrap_or(queue.last + 1);
+        // Rows that went before the others did not leave gaps behind at a restart.
+        for gone in queue.rows.back().map_or(number, |row| row.number + 1)..number {
+            queue.rows.push_back(Row { number: gone, state: State::Gone, parcel: parcel.clone() });
+        }
+        queue.last = number;
+        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
+        queue.rows.push_back(Row { number, state, parcel });
+        let counts = self.to.entry(to).or_default();
+        match counts.iter_mut().find(|(at, _)| *at == peer) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((peer, 1)),
+        }
+        *self.from.entry(from).or_default() += 1;
+        number
+    }
+
+    /// A row has left the outbox for `peer`.
+    fn count_out(&mut self, peer: NodeId, parcel: &Parcel) {
+        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
+        if let Some(counts) = self.to.get_mut(&to) {
+            if let Some((_, count)) = counts.iter_mut().find(|(at, _)| *at == peer) {
+                *count = count.saturating_sub(1);
+            }
+            counts.retain(|(_, count)| *count > 0);
+            if counts.is_empty() {
+                self.to.remove(&to);
+            }
+        }
+        if let Some(count) = self.from.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.from.remove(&from);
+            }
+        }
+    }
+}
+
+/// When what a parcel holds was made; its mailbox cannot have it from before.
+fn made(parcel: &Parcel) -> Stamp {
+    match &parcel.item {
+        Item::Message(message) => message.at,
+        Item::Receipt { at, .. } => *at,
+        Item::Recall { message, .. } => message.at,
+    }
+}
+
+/// The parcel, marked as one that its mailbox may have.
+fn unsure(parcel: &Arc<Parcel>) -> Arc<Parcel> {
+    let since = parcel.since.map_or(made(parcel), |since| since.min(made(parcel)));
+    Arc::new(Parcel { since: Some(since), ..Parcel::clone(parcel) })
+}
+
+impl Relay {
+    /// Puts a parcel where it has to go; it is written with the next commit.
+    pub(super) fn post(&mut self, parcel: Arc<Parcel>) {
+        let hash = UserHash::of(&parcel.to);
+        let owner = match self.whose(&parcel.to) {
+            Whose::Mine => self.node,
+            Whose::Peer(owner) => owner,
+            Whose::Nobody => self.registrar(&parcel.to),
+        };
+        let Some(mesh) = &mut self.mesh else { return };
+        let blocked = mesh
+            .outbox
+            .to
+            .get(&hash)
+            .is_some_and(|counts| counts.iter().any(|(at, _)| *at != owner || owner == self.node));
+        #[cfg(test)]
+        let blocked = blocked && self.sabotage != Some(super::sabotage::Sabotage::ParcelsOvertake);
+        // A mailbox that is here, or comes here, is looked at again with the next tick.
+        let owner = if blocked || owner == self.node { HELD } else { owner };
+        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
+        #[cfg(test)]
+        if self.broken(super::sabotage::Sabotage::ParcelNotWritten) {
+            return self.commits.after(After::Post { peer: owner, number });
+        }
+        self.commits.write(Write::Outbox { peer: owner, number, parcel });
+        self.commits.after(After::Post { peer: owner, number });
+    }
+
+    /// A parcel that the store held at the start.
+    pub(super) fn posted_before(&mut self, peer: NodeId, number: u64, parcel: Arc<Parcel>) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.outbox.put(peer, Some(number), parcel, State::Unsure);
+        }
+    }
+
+    /// A parcel is on disk.
+    pub(super) fn posted(&mut self, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        if let Some(row) = queue.row(number)
+            && row.state == State::Writing
+        {
+            row.state = State::Ready;
+        }
+        self.send_parcels(peer, effects);
+    }
+
+    /// Sends what may be sent.
+    fn send_parcels(&mut self, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if peer == HELD || !mesh.is_linked(peer) {
+            return;
+        }
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        while queue.sent < WINDOW
+            && let Some(row) = queue.rows.get_mut(queue.sent)
+        {
+            match row.state {
+                State::Writing => break,
+                State::Ready | State::Unsure => {
+                    let parcel = if row.state == State::Unsure { unsure(&row.parcel) } else { row.parcel.clone() };
+                    effects.push(Effect::Send { to: peer, frame: Frame::Parcel { number: row.number, parcel } });
+                    row.state = State::Sent;
+                }
+                State::Sent | State::Gone => {}
+            }
+            queue.sent += 1;
+        }
+    }
+
+    /// The link to `peer` has come up.
+    pub(super) fn resend(&mut self, peer: NodeId, effects: &mut Vec<Effect>) {
+        self.outbox_unsent(peer);
+        self.send_parcels(peer, effects);
+    }
+
+    /// The link to `peer` is gone: nobody knows which of the parcels on it have arrived.
+    pub(super) fn outbox_unsent(&mut self, peer: NodeId) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        queue.sent = 0;
+        for row in &mut queue.rows {
+            if row.state == State::Sent {
+                row.state = State::Unsure;
+            }
+        }
+    }
+
+    /// `peer` has all parcels up to `upto` on disk, but for those that it returned.
+    pub(super) fn posted_done(&mut self, now: Stamp, peer: NodeId, upto: u64, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        let mut over = Vec::new();
+        while let Some(row) = queue.rows.front()
+            && (row.state == State::Gone || (row.state == State::Sent && row.number <= upto))
+        {
+            let Some(row) = queue.rows.pop_front() else { break };
+            queue.sent = queue.sent.saturating_sub(1);
+            if row.state == State::Sent {
+                over.push(row);
+            }
+        }
+        let (Some(first), Some(last)) = (over.first(), over.last()) else {
+            return self.send_parcels(peer, effects);
+        };
+        self.commits.write(Write::OutboxDone { peer, from: first.number, upto: last.number });
+        let mut users = Vec::new();
+        for row in &over {
+            mesh.outbox.count_out(peer, &row.parcel);
+            users.push(row.parcel.to.clone());
+        }
+        self.release(now, &users, effects);
+        self.send_parcels(peer, effects);
+    }
+
+    /// `peer` does not own the mailbox of a parcel.
+    pub(super) fn returned(
+        &mut self,
+        now: Stamp,
+        peer: NodeId,
+        number: u64,
+        claim: Claim,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        let Some(row) = queue.row(number).filter(|row| row.state == State::Sent) else { return };
+        let user = row.parcel.to.clone();
+        self.hear(now, claim.stamp);
+        self.take_in(now, UserHash::of(&user), claim, effects);
+        if self.whose(&user) == Whose::Peer(peer)
+            && let Some(claim) = self.claim_of(&user)
+        {
+            // It does not know yet that it is the owner.
+            let news = Frame::Claims(vec![(UserHash::of(&user), claim)]);
+            effects.push(Effect::Send { to: peer, frame: news });
+        }
+        self.move_row(now, peer, number, effects);
+        self.release(now, &[user], effects);
+    }
+
+    /// Takes a parcel out of the outbox for `peer` and puts it where its mailbox is now, in one commit.
+    fn move_row(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(row) = mesh.outbox.queues.get_mut(&peer).and_then(|queue| queue.row(number)) else { return };
+        if row.state == State::Gone {
+            return;
+        }
+        let sure = peer == HELD || matches!(row.state, State::Ready | State::Writing);
+        let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
+        let owner = match self.whose(&parcel.to) {
+            Whose::Mine => self.node,
+            Whose::Peer(owner) => owner,
+            Whose::Nobody => self.registrar(&parcel.to),
+        };
+        if owner == self.node {
+            if self.whose(&parcel.to) == Whose::Nobody {
+                self.take_over(now, &parcel.to);
+            }
+            let again = || Input::Redeliver { peer, number };
+            let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
+            self.drop_row(peer, number, &parcel);
+            return self.receive(now, slot, &parcel);
+        }
+        if owner == peer && peer != HELD && !self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(peer)) {
+            return; // it waits where it is
+        }
+        self.drop_row(peer, number, &parcel);
+        let Some(mesh) = &mut self.mesh else { return };
+        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
+        self.commits.write(Write::Outbox { peer: owner, number, parcel });
+        self.commits.after(After::Post { peer: owner, number });
+    }
+
+    fn drop_row(&mut self, peer: NodeId, number: u64, parcel: &Parcel) {
+        let Some(mesh) = &mut self.mesh else { return };
+        mesh.outbox.count_out(peer, parcel);
+        if let Some(queue) = mesh.outbox.queues.get_mut(&peer) {
+            if let Some(row) = queue.row(number) {
+                row.state = State::Gone;
+            }
+            while queue.rows.front().is_some_and(|row| row.state == State::Gone) {
+                queue.rows.pop_front();
+                queue.sent = queue.sent.saturating_sub(1);
+            }
+        }
+        self.commits.write(Write::OutboxDone { peer, from: number, upto: number });
+    }
+
+    /// The mailbox of a parcel that could not be put into it at once is there.
+    pub(super) fn redeliver(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(row) = mesh.outbox.queues.get_mut(&peer).and_then(|queue| queue.row(number)) else { return };
+        let user = row.parcel.to.clone();
+        self.move_row(now, peer, number, effects);
+        self.release(now, &[user], effects);
+    }
+
+    /// Parcels of these users have left an outbox: those that were held back for that go on.
+    fn release(&mut self, now: Stamp, users: &[UserKey], effects: &mut Vec<Effect>) {
+        for user in users {
+            let hash = UserHash::of(user);
+            let owner = match self.whose(user) {
+                Whose::Mine => self.node,
+                Whose::Peer(owner) => owner,
+                Whose::Nobody => self.registrar(user),
+            };
+            let Some(mesh) = &self.mesh else { return };
+            let Some(counts) = mesh.outbox.to.get(&hash) else { continue };
+            let held = counts.iter().any(|(at, _)| *at == HELD);
+            let free = counts.iter().all(|(at, _)| *at == HELD || (*at == owner && owner != self.node));
+            if !held || !free {
+                continue;
+            }
+            let Some(queue) = mesh.outbox.queues.get(&HELD) else { continue };
+            let numbers: Vec<_> = queue
+                .rows
+                .iter()
+                .filter(|row| row.state != State::Gone && row.parcel.to == *user)
+                .map(|row| row.number)
+                .collect();
+            for number in numbers {
+                self.move_row(now, HELD, number, effects);
+            }
+        }
+    }
+
+    /// Parcels in the outbox for `peer`, to which there is no link, whose mailbox is another's by now go there.
+    pub(super) fn redirect(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get(&peer) else { return };
+        let moved: Vec<_> = queue
+            .rows
+            .iter()
+            .filter(|row| row.state != State::Gone && self.whose(&row.parcel.to) != Whose::Peer(peer))
+            .map(|row| (row.number, row.parcel.to.clone()))
+            .collect();
+        let mut users = Vec::new();
+        for (number, user) in moved {
+            self.move_row(now, peer, number, effects);
+            users.push(user);
+        }
+        users.dedup();
+        self.release(now, &users, effects);
+    }
+
+    /// Claims have changed: parcels that wait for a node out of reach follow their mailboxes, and so do those held back.
+    pub(super) fn redirect_all(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let moved = std::mem::take(&mut mesh.moved);
+        let peers: Vec<_> = mesh
+            .outbox
+            .queues
+            .iter()
+            .filter(|(peer, queue)| **peer != HELD && !queue.rows.is_empty() && !mesh.is_linked(**peer))
+            .map(|(peer, _)| *peer)
+            .collect();
+        if moved {
+            for peer in peers {
+                self.redirect(now, peer, effects);
+            }
+        }
+        let Some(mesh) = &self.mesh else { return };
+        let Some(held) = mesh.outbox.queues.get(&HELD).filter(|queue| !queue.rows.is_empty()) else { return };
+        let mut users: Vec<_> = held.rows.iter().map(|row| row.parcel.to.clone()).collect();
+        users.sort_unstable();
+        users.dedup();
+        self.release(now, &users, effects);
+    }
+}

@@ -1,0 +1,128 @@
+//! The directory, kept the same on all nodes.
+//!
+//! Flow: a fact asserted here is written, told to all peers with a link, and answered for once they have it on disk too, or
+//! after a while without those that do not answer. When a link comes up both sides tell what they have.
+//! Pure: time comes in as an argument.
+
+use super::{Answer, Effect, Frame, Refused, Relay, ReplyTo, commits::After};
+use crate::{
+    gossip::{Directory, Fact, FactKey, FactValue},
+    model::{NodeId, Stamp},
+    store::Write,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long an answer waits for peers.
+const PATIENCE_US: u64 = 500_000;
+
+#[derive(Debug)]
+struct Spread {
+    to: ReplyTo,
+    answer: Result<Answer, Refused>,
+    waits_for: BTreeSet<NodeId>,
+    since: Stamp,
+}
+
+/// Answers that wait for peers.
+#[derive(Debug, Default)]
+pub(super) struct Spreads {
+    next: u64,
+    open: BTreeMap<u64, Spread>,
+    /// Facts asserted since the last answer was promised.
+    pub fresh: Vec<(FactKey, Fact)>,
+}
+
+impl Spreads {
+    /// A peer is gone: nothing waits for it.
+    pub fn gone(&mut self, peer: NodeId) {
+        for spread in self.open.values_mut() {
+            spread.waits_for.remove(&peer);
+        }
+    }
+}
+
+impl Relay {
+    /// Answers when all that was asserted is on disk, here and at the peers that are there.
+    pub(super) fn answer_when_known(&mut self, now: Stamp, to: ReplyTo, answer: Answer) {
+        let Some(mesh) = &mut self.mesh else {
+            return self.commits.after(After::Reply { to, answer: Ok(answer) });
+        };
+        let facts = std::mem::take(&mut mesh.spreads.fresh);
+        let peers: BTreeSet<_> =
+            mesh.peers.iter().filter(|(_, peer)| peer.linked).map(|(id, _)| *id).collect();
+        if facts.is_empty() || peers.is_empty() {
+            return self.commits.after(After::Reply { to, answer: Ok(answer) });
+        }
+        mesh.spreads.next += 1;
+        let number = mesh.spreads.next;
+        for &to in &peers {
+            let frame = Frame::Facts { number, facts: facts.clone() };
+            self.commits.after(After::Effect(Effect::Send { to, frame }));
+        }
+        let spread = Spread { to, answer: Ok(answer), waits_for: peers, since: now };
+        mesh.spreads.open.insert(number, spread);
+    }
+
+    /// Facts of a peer.
+    pub(super) fn facts(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        facts: Vec<(FactKey, Fact)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (key, fact) in facts {
+            self.hear(now, fact.stamp);
+            if !self.directory.merge(key.clone(), fact.clone()) {
+                continue;
+            }
+            if let (FactKey::Blocked(user), Some(FactValue::Number(until))) = (&key, &fact.value) {
+                self.cut_off(now, user, Stamp(*until), effects);
+            }
+            self.commits.write(Write::Fact { key, fact });
+        }
+        if number > 0 {
+            self.commits
+                .after(After::Effect(Effect::Send { to: from, frame: Frame::FactsDone { number } }));
+        }
+    }
+
+    pub(super) fn facts_done(&mut self, from: NodeId, number: u64, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(spread) = mesh.spreads.open.get_mut(&number) else { return };
+        spread.waits_for.remove(&from);
+        if spread.waits_for.is_empty()
+            && let Some(Spread { to, answer, .. }) = mesh.spreads.open.remove(&number)
+        {
+            effects.push(Effect::Reply { to, answer });
+        }
+    }
+
+    pub(super) fn tick_spreads(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let over: Vec<_> = mesh
+            .spreads
+            .open
+            .iter()
+            .filter(|(_, spread)| {
+                spread.waits_for.is_empty() || now.0.saturating_sub(spread.since.0) >= PATIENCE_US
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in over {
+            if let Some(Spread { to, answer, .. }) = mesh.spreads.open.remove(&number) {
+                effects.push(Effect::Reply { to, answer });
+            }
+        }
+    }
+
+    /// Tells a peer whose link has come up the facts that this node has in memory.
+    pub(super) fn tell_facts(&self, peer: NodeId, effects: &mut Vec<Effect>) {
+        let all: Vec<_> = self.directory.iter().filter(|(key, _)| Directory::holds(key)).collect();
+        for some in all.chunks(512) {
+            let facts = some.iter().map(|(key, fact)| ((*key).clone(), (*fact).clone())).collect();
+            effects.push(Effect::Send { to: peer, frame: Frame::Facts { number: 0, facts } });
+        }
+    }
+}

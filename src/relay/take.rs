@@ -1,0 +1,305 @@
+//! Taking mailboxes in.
+//!
+//! Purpose: a mailbox that comes is durable here, with a claim of a higher term, before its giver forgets it (P2, P4).
+//! Flow: parts are gathered → the last comes: everything is one commit → durable: the claim is told to all, the giver is told
+//! `Taken`. If this node has a mailbox of that user already (it succeeded an owner that was believed dead), the two are merged
+//! (`merge`) into it.
+//! Pure: time comes in as an argument.
+
+use super::{
+    Effect, Frame, Input, Relay,
+    commits::After,
+    frames::Rest,
+    mailbox::Mailbox,
+    merge::{self, Theirs},
+    mesh::Whose,
+    slots::Slot,
+};
+use crate::{
+    gossip::{Claim, Merged},
+    model::{EntryRow, Epoch, NodeId, Reign, Stamp, UserHash, UserKey},
+    store::{ClaimRow, ExportRow, Snapshot, Write},
+};
+use std::collections::BTreeMap;
+
+/// How long the giver may take to send a part.
+const PATIENCE_US: u64 = 10_000_000;
+
+#[derive(Debug)]
+struct Take {
+    user: UserKey,
+    reign: Reign,
+    rows: Vec<ExportRow>,
+    progress: Stamp,
+}
+
+#[derive(Debug)]
+struct Merging {
+    from: NodeId,
+    number: u64,
+    slot: Slot,
+    theirs: Theirs,
+}
+
+/// Mailboxes on their way in.
+#[derive(Debug, Default)]
+pub(super) struct Takes {
+    open: BTreeMap<(NodeId, u64), Take>,
+    /// Being written; these inputs wait for that.
+    writing: BTreeMap<UserKey, Vec<Input>>,
+    merging: BTreeMap<UserKey, Merging>,
+}
+
+impl Takes {
+    /// Inputs that wait for the mailbox of `user`, if it is being written.
+    pub fn being_written(&mut self, user: &UserKey) -> Option<&mut Vec<Input>> {
+        self.writing.get_mut(user)
+    }
+
+    pub fn is_writing(&self, user: &UserKey) -> bool {
+        self.writing.contains_key(user)
+    }
+
+    pub fn is_merging(&self, user: &UserKey) -> bool {
+        self.merging.contains_key(user)
+    }
+
+    /// The link to `peer` is gone.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.open.retain(|(from, _), _| *from != peer);
+    }
+}
+
+impl Relay {
+    /// Whether a mailbox of `user` is on its way here.
+    pub(super) fn takes_in_progress(&self, user: &UserKey) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| {
+            mesh.takes.writing.contains_key(user) || mesh.takes.open.values().any(|take| take.user == *user)
+        })
+    }
+
+    pub(super) fn is_merging(&self, user: &UserKey) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.takes.merging.contains_key(user))
+    }
+
+    pub(super) fn given(&mut self, now: Stamp, from: NodeId, number: u64, user: UserKey, reign: Reign) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.open.insert((from, number), Take { user, reign, rows: Vec::new(), progress: now });
+        }
+    }
+
+    pub(super) fn given_part(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        rows: Vec<ExportRow>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(take) = mesh.takes.open.get_mut(&(from, number)) else { return };
+        take.progress = now;
+        for (_, _, message) in &rows {
+            if let Some(message) = message {
+                self.commits.write(Write::Body(message.clone()));
+            }
+        }
+        take.rows.extend(rows);
+        // Only then the next part: so what is under way stays bounded.
+        self.commits.after(After::Effect(Effect::Send { to: from, frame: Frame::Stored { number } }));
+    }
+
+    pub(super) fn given_last(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        rest: Rest,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(take) = mesh.takes.open.get(&(from, number)) else { return };
+        let (user, reign) = (take.user.clone(), take.reign);
+        let again = Input::Frame { from, frame: Frame::Last { number, rest: Box::new(rest.clone()) } };
+        if let Some(waiting) = mesh.takes.writing.get_mut(&user) {
+            return waiting.push(again);
+        }
+        if self.whose(&user) == Whose::Mine {
+            let Some(slot) = self.mailbox_for(&user, || again, effects) else { return };
+            return self.begin_merge(from, number, slot, rest);
+        }
+        let known = self.claim_of(&user);
+        if known.is_some_and(|known| known.owner != from && known.reign() > reign) {
+            if let Some(mesh) = &mut self.mesh {
+                mesh.takes.open.remove(&(from, number));
+            }
+            let frame = Frame::Refuse { number, user, claim: known };
+            return effects.push(Effect::Send { to: from, frame });
+        }
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(take) = mesh.takes.open.remove(&(from, number)) else { return };
+        self.import(now, from, number, take, rest);
+    }
+
+    /// Writes a mailbox that this node has nothing of.
+    fn import(&mut self, now: Stamp, from: NodeId, number: u64, take: Take, rest: Rest) {
+        let Take { user, reign, rows, .. } = take;
+        let hash = UserHash::of(&user);
+        let Rest { mailbox, conversations, mut chain } = rest;
+        let base = chain.last().map_or(mailbox.last, |epoch| epoch.base.max(mailbox.last));
+        #[cfg(test)]
+        let raise = !self.broken(super::sabotage::Sabotage::ClockNotRaised);
+        #[cfg(not(test))]
+        let raise = true;
+        if raise {
+            self.clock.recover(base);
+        }
+        let known = self.claim_of(&user).map_or(0, |claim| claim.term);
+        let reign = Reign { term: reign.term.max(known) + 1, owner: self.node };
+        let stamp = self.clock.tick(now);
+        let recovered = chain.last().is_some_and(|epoch| epoch.recovered);
+        chain.push(Epoch { reign, base, recovered });
+        chain.drain(..chain.len().saturating_sub(MAX_CHAIN));
+        // What an earlier try has left.
+        self.commits.write(Write::Forget { user: user.clone() });
+        for (pos, row, _) in rows {
+            self.commits.write(Write::Entry { user: user.clone(), pos, row });
+        }
+        for (conversation, row) in conversations {
+            self.commits.write(Write::Conversation { user: user.clone(), conversation, row });
+        }
+        self.commits.write(Write::Mailbox { user: user.clone(), row: mailbox });
+        self.commits.write(Write::Claim { user: hash, row: ClaimRow { reign, stamp, chain } });
+        let claim = Claim { owner: self.node, term: reign.term, stamp, online: false };
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.writing.insert(user.clone(), Vec::new());
+        }
+        self.commits.after(After::Took { user, from, number, claim });
+    }
+
+    /// A mailbox that came is durable.
+    pub(super) fn took(
+        &mut self,
+        now: Stamp,
+        user: UserKey,
+        from: NodeId,
+        number: u64,
+        claim: Claim,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let hash = UserHash::of(&user);
+        let waiting = mesh.takes.writing.remove(&user).unwrap_or_default();
+        if mesh.presence.merge(hash, claim) == Merged::Stale {
+            // Somebody else was faster with a higher term: it goes on to him.
+            mesh.leftovers.insert(user.clone());
+        } else {
+            mesh.leftovers.remove(&user);
+            mesh.news.insert(hash, claim);
+            mesh.moved = true;
+        }
+        effects.push(Effect::Send { to: from, frame: Frame::Taken { number, user: user.clone(), claim } });
+        self.go_on(now, &user, effects);
+        self.again(now, waiting, effects);
+    }
+
+    fn begin_merge(&mut self, from: NodeId, number: u64, slot: Slot, rest: Rest) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(take) = mesh.takes.open.remove(&(from, number)) else { return };
+        self.slots.freeze(slot);
+        let theirs = Theirs { rows: take.rows, rest };
+        mesh.takes.merging.insert(take.user.clone(), Merging { from, number, slot, theirs });
+        let ask = Effect::Rows { user: take.user, after: Stamp::ZERO };
+        self.commits.after(After::Effect(ask));
+    }
+
+    /// This node's own rows of a mailbox that is to be merged.
+    pub(super) fn merge_rows(
+        &mut self,
+        now: Stamp,
+        user: &UserKey,
+        rows: Option<Vec<(Stamp, EntryRow)>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(Merging { from, number, slot, theirs }) = mesh.takes.merging.remove(user) else { return };
+        let (Some(rows), Some(mailbox)) = (rows, self.slots.get_mut(slot)) else {
+            let parked = self.slots.thaw(slot);
+            return self.again(now, parked, effects);
+        };
+        #[cfg(test)]
+        let forgets = self.sabotage == Some(super::sabotage::Sabotage::MergeForgetsIds);
+        #[cfg(not(test))]
+        let forgets = false;
+        let plan = merge::plan(&rows, mailbox, theirs, forgets);
+        let sessions = std::mem::take(&mut mailbox.sessions);
+        let hash = UserHash::of(user);
+        for (pos, row) in plan.rows {
+            self.commits.write(Write::Entry { user: user.clone(), pos, row });
+        }
+        for (conversation, row) in &plan.conversations {
+            let (conversation, row) = (conversation.clone(), row.clone());
+            self.commits.write(Write::Conversation { user: user.clone(), conversation, row });
+        }
+        let snapshot = Snapshot {
+            mailbox: Some(plan.mailbox),
+            conversations: plan.conversations,
+            after: Vec::new(),
+            chain: plan.chain.clone(),
+        };
+        *mailbox = Mailbox::restore(user.clone(), snapshot);
+        mailbox.sessions = sessions;
+        for (row, message) in plan.late {
+            let pos = self.clock.tick(now);
+            match (row, message) {
+                (EntryRow::Message { mine, flags, .. }, Some(message)) => {
+                    self.append_merged(now, slot, pos, &message, mine, flags);
+                }
+                (EntryRow::Change(change), _) => self.change(now, slot, pos, change, None),
+                // Its text is gone by retention: so is the message.
+                (EntryRow::Message { .. }, None) => {}
+            }
+        }
+        self.stale(now, slot);
+        self.checkpoint(slot);
+        let Some(mesh) = &self.mesh else { return };
+        let Some(claim) = mesh.presence.claim(hash) else { return };
+        let row = ClaimRow { reign: claim.reign(), stamp: claim.stamp, chain: plan.chain };
+        if claim.owner == self.node {
+            self.commits.write(Write::Claim { user: hash, row });
+        }
+        self.commits.after(After::Merged { user: user.clone(), slot, from, number });
+    }
+
+    /// A mailbox that came has been merged, and that is durable.
+    pub(super) fn merged(
+        &mut self,
+        now: Stamp,
+        user: UserKey,
+        slot: Slot,
+        from: NodeId,
+        number: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(claim) = self.claim_of(&user) else { return };
+        let frame = Frame::Taken { number, user: user.clone(), claim };
+        effects.push(Effect::Send { to: from, frame });
+        let going = self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(&user));
+        if going || self.slots.frozen(&user) != Some(slot) {
+            return;
+        }
+        let parked = self.slots.thaw(slot);
+        if claim.owner != self.node {
+            self.yield_to(now, &user, claim.owner, effects);
+        }
+        self.again(now, parked, effects);
+    }
+
+    pub(super) fn tick_takes(&mut self, now: Stamp) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.open.retain(|_, take| now.0.saturating_sub(take.progress.0) < 2 * PATIENCE_US);
+        }
+    }
+}
+
+/// Reigns that a mailbox remembers.
+const MAX_CHAIN: usize = 16;
