@@ -33,6 +33,13 @@ pub(super) struct Asks {
     open: BTreeMap<u64, Ask>,
 }
 
+impl Asks {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
 impl Relay {
     /// Whether a command for the mailbox of `user` can be handled here. If not, it is on its way to where it can, or
     /// refused.

@@ -261,7 +261,8 @@ impl Relay {
                 return;
             }
         }
-        let theirs = match self.addressee(now, &peer, None, again, effects) {
+        let own = mine.filter(|_| peer == user).map(Addressee::Here);
+        let theirs = match own.unwrap_or_else(|| self.addressee(now, &peer, None, again, effects)) {
             Addressee::Waits => return,
             Addressee::Here(slot) => Some(slot),
             Addressee::Away => None,

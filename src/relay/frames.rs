@@ -132,6 +132,11 @@ pub enum Frame {
         /// The transfer.
         number: u64,
     },
+    /// The rest of it will not come.
+    Withdraw {
+        /// The transfer.
+        number: u64,
+    },
     /// The mailbox is durable at the sender: forget it.
     Taken {
         /// The transfer.
@@ -170,7 +175,7 @@ impl Frame {
         match self {
             Self::Parcel { .. } => Lane::Chat,
             Self::Give { .. } | Self::Part { .. } | Self::Last { .. } | Self::Stored { .. } => Lane::Bulk,
-            Self::Taken { .. } | Self::Refuse { .. } => Lane::Bulk,
+            Self::Withdraw { .. } | Self::Taken { .. } | Self::Refuse { .. } => Lane::Bulk,
             Self::Pass { .. } | Self::Delivered { .. } => Lane::Ephemeral,
             _ => Lane::Control,
         }

@@ -7,10 +7,12 @@
 //! A mailbox that another node has claimed meanwhile goes the same way, but does not thaw: it stays on disk until it is taken.
 //! Pure: time comes in as an argument.
 
-use super::{Effect, Frame, Input, KickReason, Relay, frames::Rest, slots::Parked, slots::Slot};
+use super::{
+    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, slots::Parked, slots::Slot,
+};
 use crate::{
     gossip::{Claim, Merged},
-    model::{NodeId, Stamp, UserHash, UserKey},
+    model::{NodeId, Reign, Stamp, UserHash, UserKey},
     store::{ClaimRow, Export, Write},
 };
 
@@ -68,7 +70,9 @@ impl Relay {
         if mesh.gives.contains_key(user) || mesh.takes.is_merging(user) || !mesh.is_linked(to) || to == self.node {
             return;
         }
-        let Some(reign) = self.slots.get(slot).and_then(|mailbox| mailbox.reign()) else { return };
+        // One that was lost long ago does not know its reign any more; it is below all others.
+        let none = Reign { term: 0, owner: self.node };
+        let reign = self.slots.get(slot).and_then(|mailbox| mailbox.reign()).unwrap_or(none);
         mesh.transfers += 1;
         let number = mesh.transfers;
         let give = Give {
@@ -93,15 +97,17 @@ impl Relay {
         if self.broken(super::sabotage::Sabotage::KeepsWhatIsLost) {
             return;
         }
-        if let Some(mesh) = &mut self.mesh {
-            mesh.leftovers.insert(user.clone());
-            if let Some(give) = mesh.gives.get_mut(user) {
-                if give.to == owner {
-                    give.lost = true;
-                } else {
-                    mesh.gives.remove(user);
-                }
+        let Some(mesh) = &mut self.mesh else { return };
+        mesh.leftovers.insert(user.clone());
+        let other = match mesh.gives.get_mut(user) {
+            Some(give) if give.to == owner => {
+                give.lost = true;
+                None
             }
+            _ => mesh.gives.remove(user),
+        };
+        if let Some(give) = other {
+            self.withdraw(give.to, give.number, effects);
         }
         let Some(slot) = self.slots.find(user).or_else(|| self.slots.frozen(user)) else { return };
         self.send_off(now, slot, owner, effects);
@@ -264,11 +270,48 @@ impl Relay {
 
     fn stop_give(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
         let Some(give) = self.mesh.as_mut().and_then(|mesh| mesh.gives.remove(user)) else { return };
+        self.withdraw(give.to, give.number, effects);
         if give.lost {
             return; // it stays frozen, and goes from memory when all of it is durable
         }
         let parked = self.slots.thaw(give.slot);
         self.again(now, parked, effects);
+    }
+
+    /// From now on all mailboxes go elsewhere. Those that the store does not know of yet are written, so that a look through
+    /// the store finds them.
+    pub(super) fn drain(&mut self, now: Stamp) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.draining = true;
+            for slot in self.slots.all() {
+                self.stale(now, slot);
+                self.checkpoint(slot);
+            }
+        }
+    }
+
+    /// A mailbox that was lost is this node's again: it leaves memory, to come back under its new claim.
+    pub(super) fn keep_after_all(&mut self, user: &UserKey, slot: Slot) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.leftovers.remove(user);
+            if let Some(give) = mesh.gives.remove(user) {
+                let frame = Frame::Withdraw { number: give.number };
+                self.commits.after(After::Effect(Effect::Send { to: give.to, frame }));
+            }
+        }
+        self.checkpoint(slot);
+        let parked = self.slots.remove(slot);
+        for input in parked {
+            if let Parked::Waits(true) = self.slots.park(user, input) {
+                self.load_later(user.clone());
+            }
+        }
+    }
+
+    fn withdraw(&self, to: NodeId, number: u64, effects: &mut Vec<Effect>) {
+        if self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(to)) {
+            effects.push(Effect::Send { to, frame: Frame::Withdraw { number } });
+        }
     }
 
     /// A user whose mailbox is in the store.

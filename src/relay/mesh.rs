@@ -97,6 +97,18 @@ impl Mesh {
         self.peers.get(&peer).is_some_and(|peer| peer.alive)
     }
 
+    /// What waits for peers, by name.
+    pub fn waiting(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("parcels", self.outbox.len()),
+            ("sought", self.seeking.len()),
+            ("asked", self.asks.len()),
+            ("going", self.gives.len()),
+            ("coming", self.takes.len()),
+            ("left over", self.leftovers.len()),
+        ]
+    }
+
     fn linked(&self) -> Vec<NodeId> {
         self.peers.iter().filter(|(_, peer)| peer.linked).map(|(id, _)| *id).collect()
     }
@@ -151,6 +163,10 @@ impl Relay {
     /// Makes this node the owner of a mailbox that it does not have: of a user who is new, or whose owner is down.
     pub(super) fn take_over(&mut self, now: Stamp, user: &UserKey) {
         let hash = UserHash::of(user);
+        if let Some(slot) = self.slots.frozen(user) {
+            // It was on its way to an owner that is succeeded now; it comes back from the disk, with what waits for it.
+            self.keep_after_all(user, slot);
+        }
         let Some(mesh) = &self.mesh else { return };
         let before = mesh.presence.claim(hash).map(|claim| claim.reign());
         let base = self.clock.tick(now);
@@ -230,6 +246,11 @@ impl Relay {
             let before = known.map(|known| Epoch { reign: known.reign(), base: Stamp::ZERO, recovered: false });
             let chain = before.into_iter().chain([Epoch { reign, base, recovered }]).collect();
             self.commits.write(Write::Claim { user, row: ClaimRow { reign, stamp: mine.stamp, chain } });
+            if let Some(slot) = self.slots.by_hash(user)
+                && let Some(name) = self.slots.user(slot).cloned()
+            {
+                self.keep_after_all(&name, slot);
+            }
         }
         true
     }
@@ -381,9 +402,10 @@ impl Relay {
             Frame::Delivered { user, conversation, at } => {
                 self.delivered_here(&user, &conversation, at, effects);
             }
-            Frame::Give { number, user, reign } => self.given(now, from, number, user, reign),
+            Frame::Give { number, user, reign } => self.given(now, from, number, user, reign, effects),
             Frame::Part { number, rows } => self.given_part(now, from, number, rows),
             Frame::Last { number, rest } => self.given_last(now, from, number, *rest, effects),
+            Frame::Withdraw { number } => self.withdrawn(from, number),
             Frame::Stored { number } => self.give_stored(now, from, number, effects),
             Frame::Taken { number, user, claim } => self.give_taken(now, from, number, user, claim, effects),
             Frame::Refuse { number, user, claim } => {

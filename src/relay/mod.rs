@@ -38,8 +38,8 @@ pub use api::*;
 pub use frames::{Frame, Lane, Rest};
 
 use crate::{
-    gossip::{Directory, Fact, FactKey, FactValue},
-    model::{Clock, EntryRow, NodeId, Stamp, UserKey},
+    gossip::{Claim, Directory, Fact, FactKey, FactValue},
+    model::{Clock, EntryRow, NodeId, Stamp, UserHash, UserKey},
     store::Write,
 };
 use commits::{After, Commits};
@@ -167,11 +167,7 @@ impl Relay {
             Input::Rows { user, after, rows } => self.looked_back(now, &user, after, rows, effects),
             Input::Redeliver { peer, number } => self.redeliver(now, peer, number, effects),
             Input::Holds { user } => self.holds(now, user, effects),
-            Input::Drain => {
-                if let Some(mesh) = &mut self.mesh {
-                    mesh.draining = true;
-                }
-            }
+            Input::Drain => self.drain(now),
             Input::Tick => self.tick(now, effects),
         }
     }
@@ -198,6 +194,30 @@ impl Relay {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.commits.is_idle()
+    }
+
+    /// The claim that is known here on a user; `None` without peers, and when nobody owns it.
+    #[must_use]
+    pub fn known_claim(&self, user: UserHash) -> Option<Claim> {
+        self.mesh.as_ref()?.presence.claim(user)
+    }
+
+    /// Whether nothing waits for a peer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled().iter().all(|(_, count)| *count == 0)
+    }
+
+    /// What waits for peers, by name.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<(&'static str, usize)> {
+        self.mesh.as_ref().map_or_else(Vec::new, |mesh| mesh.waiting())
+    }
+
+    /// Parcels that wait, for each node.
+    #[must_use]
+    pub fn outbox_depths(&self) -> Vec<(NodeId, usize)> {
+        self.mesh.as_ref().map_or_else(Vec::new, |mesh| mesh.outbox.depths().collect())
     }
 
     /// Writes the checkpoints of all mailboxes that changed, before the node stops.

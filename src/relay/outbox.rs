@@ -41,6 +41,8 @@ enum State {
     Sent,
     /// Sent over a link that is gone, or before a restart.
     Unsure,
+    /// Not wanted there; it is to be put where it belongs.
+    Returned,
     /// Put into another outbox.
     Gone,
 }
@@ -60,9 +62,26 @@ struct Queue {
     last: u64,
     /// How many of the first rows were sent.
     sent: usize,
+    /// The peer has said over the present link that it has dealt with all up to this number.
+    done: u64,
 }
 
 impl Queue {
+    /// Takes off the rows at the front that are over; gives those that the peer has.
+    fn take_done(&mut self) -> Vec<Row> {
+        let mut over = Vec::new();
+        while let Some(row) = self.rows.front()
+            && (row.state == State::Gone || (row.state == State::Sent && row.number <= self.done))
+        {
+            let Some(row) = self.rows.pop_front() else { break };
+            self.sent = self.sent.saturating_sub(1);
+            if row.state == State::Sent {
+                over.push(row);
+            }
+        }
+        over
+    }
+
     fn row(&mut self, number: u64) -> Option<&mut Row> {
         let first = self.rows.front()?.number;
         self.rows.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
@@ -223,7 +242,7 @@ impl Relay {
                     effects.push(Effect::Send { to: peer, frame: Frame::Parcel { number: row.number, parcel } });
                     row.state = State::Sent;
                 }
-                State::Sent | State::Gone => {}
+                State::Sent | State::Returned | State::Gone => {}
             }
             queue.sent += 1;
         }
@@ -239,7 +258,7 @@ impl Relay {
     pub(super) fn outbox_unsent(&mut self, peer: NodeId) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        queue.sent = 0;
+        (queue.sent, queue.done) = (0, 0);
         for row in &mut queue.rows {
             if row.state == State::Sent {
                 row.state = State::Unsure;
@@ -251,19 +270,17 @@ impl Relay {
     pub(super) fn posted_done(&mut self, now: Stamp, peer: NodeId, upto: u64, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        let mut over = Vec::new();
-        while let Some(row) = queue.rows.front()
-            && (row.state == State::Gone || (row.state == State::Sent && row.number <= upto))
-        {
-            let Some(row) = queue.rows.pop_front() else { break };
-            queue.sent = queue.sent.saturating_sub(1);
-            if row.state == State::Sent {
-                over.push(row);
-            }
-        }
-        let (Some(first), Some(last)) = (over.first(), over.last()) else {
-            return self.send_parcels(peer, effects);
-        };
+        queue.done = queue.done.max(upto);
+        self.forget_done(now, peer, effects);
+        self.send_parcels(peer, effects);
+    }
+
+    /// Forgets the parcels that `peer` has.
+    fn forget_done(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
+        let over = queue.take_done();
+        let (Some(first), Some(last)) = (over.first(), over.last()) else { return };
         self.commits.write(Write::OutboxDone { peer, from: first.number, upto: last.number });
         let mut users = Vec::new();
         for row in &over {
@@ -271,7 +288,6 @@ impl Relay {
             users.push(row.parcel.to.clone());
         }
         self.release(now, &users, effects);
-        self.send_parcels(peer, effects);
     }
 
     /// `peer` does not own the mailbox of a parcel.
@@ -286,6 +302,7 @@ impl Relay {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
         let Some(row) = queue.row(number).filter(|row| row.state == State::Sent) else { return };
+        row.state = State::Returned;
         let user = row.parcel.to.clone();
         self.hear(now, claim.stamp);
         self.take_in(now, UserHash::of(&user), claim, effects);
@@ -321,7 +338,8 @@ impl Relay {
             let again = || Input::Redeliver { peer, number };
             let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
             self.drop_row(peer, number, &parcel);
-            return self.receive(now, slot, &parcel);
+            self.receive(now, slot, &parcel);
+            return self.forget_done(now, peer, effects);
         }
         if owner == peer && peer != HELD && !self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(peer)) {
             return; // it waits where it is
@@ -331,6 +349,7 @@ impl Relay {
         let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
         self.commits.write(Write::Outbox { peer: owner, number, parcel });
         self.commits.after(After::Post { peer: owner, number });
+        self.forget_done(now, peer, effects);
     }
 
     fn drop_row(&mut self, peer: NodeId, number: u64, parcel: &Parcel) {
@@ -339,10 +358,6 @@ impl Relay {
         if let Some(queue) = mesh.outbox.queues.get_mut(&peer) {
             if let Some(row) = queue.row(number) {
                 row.state = State::Gone;
-            }
-            while queue.rows.front().is_some_and(|row| row.state == State::Gone) {
-                queue.rows.pop_front();
-                queue.sent = queue.sent.saturating_sub(1);
             }
         }
         self.commits.write(Write::OutboxDone { peer, from: number, upto: number });

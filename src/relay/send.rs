@@ -66,10 +66,14 @@ impl Relay {
             return;
         }
         let since = sender.and_then(|slot| self.doubt(slot, &out.cid));
-        let target = match self.addressee(now, &peer, since, || again(&out), effects) {
+        // A note to oneself is one entry.
+        let own = sender.filter(|_| peer == from).map(Addressee::Here);
+        let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
             Addressee::Waits => return,
             // The owner before this one delivered it, and its sender did not hear of that.
-            Addressee::Here(slot) if since.is_some() && self.has(slot, id) => Target::Nobody,
+            Addressee::Here(slot) if since.is_some() && sender != Some(slot) && self.has(slot, id) => {
+                Target::Nobody
+            }
             Addressee::Here(slot) => Target::Mailbox(slot),
             Addressee::Away => Target::Parcel(peer, since),
         };

@@ -286,6 +286,10 @@ impl Relay {
         effects: &mut Vec<Effect>,
     ) {
         let Some(mailbox) = self.slots.get(slot) else {
+            // It has left memory: its sessions are gone, but a ticket still waits.
+            if let Some((to, answer)) = answer {
+                effects.push(Effect::Reply { to, answer: Ok(answer) });
+            }
             return;
         };
         let asker = match &answer {

@@ -56,6 +56,11 @@ impl Takes {
         self.writing.get_mut(user)
     }
 
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.open.len() + self.writing.len() + self.merging.len()
+    }
+
     pub fn is_writing(&self, user: &UserKey) -> bool {
         self.writing.contains_key(user)
     }
@@ -82,9 +87,41 @@ impl Relay {
         self.mesh.as_ref().is_some_and(|mesh| mesh.takes.merging.contains_key(user))
     }
 
-    pub(super) fn given(&mut self, now: Stamp, from: NodeId, number: u64, user: UserKey, reign: Reign) {
+    pub(super) fn given(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        number: u64,
+        user: UserKey,
+        reign: Reign,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.has_left_over(&user) {
+            return self.refuse_give(from, number, user, effects);
+        }
         if let Some(mesh) = &mut self.mesh {
             mesh.takes.open.insert((from, number), Take { user, reign, rows: Vec::new(), progress: now });
+        }
+    }
+
+    /// Whether this node still has what it owes the mailbox's owner: that goes there first, or taking the mailbox in would
+    /// overwrite it.
+    fn has_left_over(&self, user: &UserKey) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.leftovers.contains(user) || mesh.gives.contains_key(user))
+    }
+
+    fn refuse_give(&mut self, from: NodeId, number: u64, user: UserKey, effects: &mut Vec<Effect>) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.open.remove(&(from, number));
+        }
+        let claim = self.claim_of(&user);
+        effects.push(Effect::Send { to: from, frame: Frame::Refuse { number, user, claim } });
+    }
+
+    /// The rest of a mailbox will not come.
+    pub(super) fn withdrawn(&mut self, from: NodeId, number: u64) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.open.remove(&(from, number));
         }
     }
 
@@ -128,12 +165,8 @@ impl Relay {
             return self.begin_merge(from, number, slot, rest);
         }
         let known = self.claim_of(&user);
-        if known.is_some_and(|known| known.owner != from && known.reign() > reign) {
-            if let Some(mesh) = &mut self.mesh {
-                mesh.takes.open.remove(&(from, number));
-            }
-            let frame = Frame::Refuse { number, user, claim: known };
-            return effects.push(Effect::Send { to: from, frame });
+        if known.is_some_and(|known| known.reign() > reign) || self.has_left_over(&user) {
+            return self.refuse_give(from, number, user, effects);
         }
         let Some(mesh) = &mut self.mesh else { return };
         let Some(take) = mesh.takes.open.remove(&(from, number)) else { return };

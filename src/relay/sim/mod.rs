@@ -6,6 +6,7 @@
 //! mailboxes hold each message once, unread counts agree with a count by hand).
 
 mod client;
+mod cluster;
 mod disk;
 mod rng;
 mod world;
@@ -63,10 +64,15 @@ fn what_is_acked_survives_and_arrives_once_second_half() {
 
 /// The first seed that finds a planted fault.
 fn found(sabotage: Sabotage) -> Option<u64> {
+    found_by(200, |seed| run(seed, Some(sabotage)))
+}
+
+/// The first seed below `end` with which `run` panics.
+fn found_by(end: u64, run: impl Fn(u64)) -> Option<u64> {
     // The failures are wanted here; their texts are not.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let seed = (1..200).find(|&seed| catch_unwind(AssertUnwindSafe(|| run(seed, Some(sabotage)))).is_err());
+    let seed = (1..end).find(|&seed| catch_unwind(AssertUnwindSafe(|| run(seed))).is_err());
     std::panic::set_hook(hook);
     seed
 }

@@ -1,0 +1,80 @@
+//! Deterministic simulation of several nodes: relays, disks, links, members, and clients that roam between them.
+//!
+//! One thread, one seed, as for one node. A calm run has roaming users, nodes that drain and links of all speeds; a rough one
+//! also has crashes, cuts (also of one direction), partitions, clocks that are off by seconds, and nodes taken for dead that
+//! are not.
+
+mod node;
+mod verify;
+mod wire;
+mod world;
+
+use super::{Rng, Sabotage, found_by, message, number};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// Runs one seed; panics with what went wrong.
+fn run(seed: u64, sabotage: Option<Sabotage>) {
+    let mut world = World::new(Rng::new(seed), seed % 3 == 0, sabotage);
+    for _ in 0..world.length() {
+        world.step();
+    }
+    world.heal();
+    world.verify();
+}
+
+fn seeds(from: u64, count: u64) {
+    if let Some(seed) = number("HONGYAN_CLUSTER_SEED") {
+        println!("replaying HONGYAN_CLUSTER_SEED={seed}");
+        return run(seed, None);
+    }
+    let count = number("HONGYAN_CLUSTER_SEEDS").unwrap_or(count);
+    let mut failed = Vec::new();
+    for seed in from..from + count {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed, None))) {
+            let why = message(&*panic);
+            failed.push(format!("HONGYAN_CLUSTER_SEED={seed} fails: {}", why.lines().next().unwrap_or_default()));
+        }
+        if failed.len() == 10 {
+            break;
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn nodes_lose_double_and_reorder_nothing_first_half() {
+    seeds(1, 1_000);
+}
+
+#[test]
+fn nodes_lose_double_and_reorder_nothing_second_half() {
+    seeds(1_000_001, 1_000);
+}
+
+fn found(sabotage: Sabotage) -> bool {
+    found_by(1_000, |seed| run(seed, Some(sabotage))).is_some()
+}
+
+macro_rules! planted {
+    ($($name:ident: $sabotage:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            assert!(found(Sabotage::$sabotage));
+        }
+    )*};
+}
+
+planted! {
+    an_ack_before_the_fsync_is_found: AckBeforeFsync;
+    parcels_that_overtake_are_found: ParcelsOvertake;
+    a_parcel_that_is_not_written_is_found: ParcelNotWritten;
+    a_parcel_acked_before_the_fsync_is_found: DoneBeforeFsync;
+    a_parcel_taken_twice_is_found: UnsureNotLookedUp;
+    appending_to_what_is_lost_is_found: KeepsWhatIsLost;
+    handing_off_the_tail_alone_is_found: HandsOffTheTail;
+    forgetting_before_the_other_has_it_is_found: ForgetsBeforeTaken;
+    a_clock_that_is_not_raised_is_found: ClockNotRaised;
+    a_merge_that_forgets_ids_is_found: MergeForgetsIds;
+    a_cursor_of_any_reign_is_found: CursorOfAnyReign;
+}

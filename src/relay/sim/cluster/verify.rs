@@ -1,0 +1,174 @@
+//! What must hold when everything has settled.
+
+use super::world::{USERS, World};
+use crate::{
+    model::{Change, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserHash, UserKey},
+    relay::mailbox::Mailbox,
+    store::Store,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl World {
+    pub fn verify(&self) {
+        for node in &self.nodes {
+            let here = self.lines.values().filter(|line| self.nodes[line.home].id == node.id).count();
+            assert_eq!(node.relay.sessions(), here, "sessions that nobody holds on {}", node.id);
+        }
+        let owners = self.owners();
+        let mut logs: BTreeMap<UserKey, Vec<(Stamp, EntryRow)>> = BTreeMap::new();
+        for name in USERS {
+            let user = UserKey::new("app", name).expect("id");
+            for (at, node) in self.nodes.iter().enumerate() {
+                let rows = node.disk.store.rows(&user);
+                if owners.get(&user) == Some(&at) {
+                    logs.insert(user.clone(), rows);
+                } else {
+                    assert!(rows.is_empty(), "{user:?} is left over on node {at}");
+                }
+            }
+            logs.entry(user).or_default();
+        }
+        self.verify_messages(&logs);
+        self.verify_clients(&logs);
+        if !self.trouble {
+            self.verify_order(&logs);
+        }
+        self.verify_unread(&owners, &logs);
+    }
+
+    /// P4: all nodes agree who owns whom.
+    fn owners(&self) -> BTreeMap<UserKey, usize> {
+        let mut owners = BTreeMap::new();
+        for name in USERS {
+            let user = UserKey::new("app", name).expect("id");
+            let claims: Vec<_> =
+                self.nodes.iter().map(|node| node.relay.known_claim(UserHash::of(&user))).collect();
+            assert!(claims.windows(2).all(|pair| pair[0] == pair[1]), "{user:?}: {claims:?}");
+            if let Some(Some(claim)) = claims.first() {
+                let at = self.nodes.iter().position(|node| node.id == claim.owner).expect("a node");
+                owners.insert(user.clone(), at);
+                let online = self.clients.iter().any(|client| client.user == user && client.live);
+                assert_eq!(claim.online, online, "{user:?} online");
+            }
+        }
+        owners
+    }
+
+    /// P1, P2, P3: what was sent stands in both mailboxes, once.
+    fn verify_messages(&self, logs: &BTreeMap<UserKey, Vec<(Stamp, EntryRow)>>) {
+        let mut counts: BTreeMap<(&UserKey, MessageId), usize> = BTreeMap::new();
+        for (user, log) in logs {
+            for (_, row) in log {
+                if let EntryRow::Message { id, .. } = row {
+                    *counts.entry((user, *id)).or_default() += 1;
+                }
+            }
+        }
+        for (id, meant) in &self.sent {
+            for user in BTreeSet::from([&meant.from, &meant.to]) {
+                let count = counts.get(&(user, *id)).copied().unwrap_or_default();
+                assert_eq!(
+                    count, 1,
+                    "{id} (send {} by {:?}) from {:?} to {:?} stands {count} times with {user:?}",
+                    meant.number, meant.by, meant.from, meant.to
+                );
+            }
+        }
+        for client in &self.clients {
+            for id in client.acked.keys() {
+                assert!(self.sent.contains_key(id), "acked {id} was never sent");
+            }
+        }
+    }
+
+    /// P6: every device that was known when a message was made has seen it.
+    fn verify_clients(&self, logs: &BTreeMap<UserKey, Vec<(Stamp, EntryRow)>>) {
+        for (at, client) in self.clients.iter().enumerate() {
+            for (id, meant) in self.sent.iter().filter(|(_, meant)| meant.owed.contains(&at)) {
+                assert!(
+                    client.known.contains(id),
+                    "{:?}/{} never saw {id} (send {}, from {:?} to {:?})",
+                    client.user,
+                    client.device,
+                    meant.number,
+                    meant.from,
+                    meant.to
+                );
+            }
+            if !self.trouble && !client.thin {
+                let order: BTreeMap<MessageId, usize> = logs[&client.user]
+                    .iter()
+                    .filter_map(|(_, row)| match row {
+                        EntryRow::Message { id, .. } => Some(*id),
+                        EntryRow::Change(_) => None,
+                    })
+                    .enumerate()
+                    .map(|(i, id)| (id, i))
+                    .collect();
+                let seen: Vec<_> = client.seen.iter().map(|id| order[id]).collect();
+                assert!(
+                    seen.windows(2).all(|pair| pair[0] < pair[1]),
+                    "{:?}/{} saw {seen:?}",
+                    client.user,
+                    client.device
+                );
+            }
+        }
+    }
+
+    /// What one device sends another user keeps its order.
+    fn verify_order(&self, logs: &BTreeMap<UserKey, Vec<(Stamp, EntryRow)>>) {
+        for (user, log) in logs {
+            let mut last: BTreeMap<(usize, &UserKey), u64> = BTreeMap::new();
+            for (_, row) in log {
+                let EntryRow::Message { id, .. } = row else { continue };
+                let Some(meant) = self.sent.get(id) else { continue };
+                let Some(by) = meant.by.filter(|by| !self.clients[*by].refused) else { continue };
+                let before = last.insert((by, &meant.to), meant.number).unwrap_or_default();
+                assert!(
+                    before < meant.number,
+                    "{:?} sent {:?} {} before {before}, {user:?} has them the other way round",
+                    meant.from,
+                    meant.to,
+                    meant.number
+                );
+            }
+        }
+    }
+
+    /// Unread counts are what a count by hand gives.
+    fn verify_unread(
+        &self,
+        owners: &BTreeMap<UserKey, usize>,
+        logs: &BTreeMap<UserKey, Vec<(Stamp, EntryRow)>>,
+    ) {
+        for (user, log) in logs {
+            let Some(&owner) = owners.get(user) else { continue };
+            let snapshot = self.nodes[owner].disk.store.load(user).expect("memory");
+            let mailbox = Mailbox::restore(user.clone(), snapshot);
+            for peer in USERS {
+                let of = Conversation { kind: Kind::Private, target: peer.into() };
+                let watermark = log
+                    .iter()
+                    .filter_map(|(_, row)| match row {
+                        EntryRow::Change(Change::Read { conversation, upto, .. }) if *conversation == of => {
+                            Some(*upto)
+                        }
+                        _ => None,
+                    })
+                    .max()
+                    .unwrap_or_default();
+                let by_hand = log
+                    .iter()
+                    .filter(|(pos, row)| {
+                        *pos > watermark
+                            && matches!(row, EntryRow::Message { conversation, mine: false, flags, .. }
+                                if *conversation == of && flags.has(Flags::COUNTED))
+                    })
+                    .count() as u32;
+                let unread = mailbox.state(&of).map_or(0, |state| state.unread);
+                assert_eq!(unread, by_hand, "unread of {user:?} with {peer}");
+            }
+        }
+    }
+}
