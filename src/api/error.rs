@@ -103,7 +103,9 @@ impl ApiError {
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Busy(_) | Refused::Elsewhere => Self::new(Code::Internal, "the node is busy, try again."),
+            Refused::Busy(_) | Refused::Elsewhere => {
+                Self::new(Code::Internal, "the node is busy, try again.")
+            }
             Refused::Failed | Refused::Ended => Self::internal(),
             Refused::Invalid(what) | Refused::NotFound(what) => Self::new(Code::Parameter, what),
             Refused::Unsupported { kind } => Self::new(

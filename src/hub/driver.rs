@@ -16,6 +16,8 @@ const BATCH: usize = 512;
 /// Rows of a mailbox handed over at once, and bytes of content after which a part ends.
 const EXPORT_ROWS: usize = 512;
 const EXPORT_BYTES: usize = 512 * 1_024;
+/// Names of mailboxes read at once.
+const LOOK_ROWS: usize = 1_024;
 /// How often time is told to the relay when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -233,6 +235,7 @@ impl Driver {
                 let rows = told(&user, rows(store, &user, after));
                 Input::Rows { user, after, rows }
             }),
+            Effect::Look => self.look(),
             // Without peers there is nobody to send to or to carry to.
             Effect::Send { .. } | Effect::Reply { to: ReplyTo::Peer(..), .. } | Effect::Carry { .. } => {}
             Effect::TurnAway { session, why } => {
@@ -262,6 +265,32 @@ impl Driver {
         if let Some(port) = self.ports.get(&session) {
             say(&**port);
         }
+    }
+
+    /// Names all mailboxes of the store to the relay, some at a time, no faster than it takes them.
+    fn look(&self) {
+        let (store, queue) = (self.store.clone(), self.queue.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut resume: Option<UserKey> = None;
+            loop {
+                let found = match store.mailboxes(resume.as_ref(), LOOK_ROWS) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::error!(%error, "the mailboxes cannot be listed");
+                        Vec::new()
+                    }
+                };
+                resume = found.last().cloned();
+                let over = resume.is_none();
+                let mut inputs: Vec<_> = found.into_iter().map(|user| Input::Holds { user }).collect();
+                if over {
+                    inputs.push(Input::Looked);
+                }
+                if queue.blocking_send(Job::Inputs(inputs)).is_err() || over {
+                    return;
+                }
+            }
+        });
     }
 
     /// Reads beside the driver; what comes of it is an input.

@@ -4,8 +4,8 @@ use super::frames::Frame;
 use crate::{
     gossip::{Fact, FactKey},
     model::{
-        Content, Conversation, DeviceId, Entry, EntryRow, Flags, Kind, Log, Message, MessageId, NodeId, Parcel, Push,
-        Reign, Stamp, UserHash, UserKey,
+        Content, Conversation, DeviceId, Entry, EntryRow, Flags, Kind, Log, Message, MessageId, NodeId,
+        Parcel, Push, Reign, Stamp, UserHash, UserKey,
     },
     store::{ClaimRow, Export, Snapshot, Write},
 };
@@ -449,9 +449,16 @@ pub enum Input {
         /// Its number.
         number: u64,
     },
-    /// A user with a mailbox in the store: give it away if it is another's, or, while draining, anyway.
+    /// A user with a mailbox in the store, found by a look through it.
     Holds {
         /// The user.
+        user: UserKey,
+    },
+    /// That was the end of the look through the store.
+    Looked,
+    /// A mailbox that is to be given away is in memory.
+    Leave {
+        /// Whose mailbox.
         user: UserKey,
     },
     /// Give all mailboxes away and take no more.
@@ -488,6 +495,8 @@ pub enum Effect {
         /// From where on (exclusive).
         after: Stamp,
     },
+    /// Look through the store: say [`Input::Holds`] for every mailbox in it, then [`Input::Looked`].
+    Look,
     /// Hand a frame to the link; without a link it is dropped.
     Send {
         /// To which node.

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     gossip::{FactKey, FactValue},
-    model::{Change, Conversation, Entry, EntryRow, Flags, Item, Kind, Message, Parcel, Stamp, UserKey, What},
+    model::{
+        Change, Conversation, Entry, EntryRow, Flags, Item, Kind, Message, Parcel, Stamp, UserKey, What,
+    },
     store::Write,
 };
 use std::sync::Arc;
@@ -23,6 +25,15 @@ impl Relay {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
+        if needs_mailbox(&command)
+            && self.waits_for_give(&user, || Input::Command {
+                to,
+                user: user.clone(),
+                command: command.clone(),
+            })
+        {
+            return;
+        }
         if needs_mailbox(&command) && !self.is_for_here(now, to, &user, &command, effects) {
             return;
         }

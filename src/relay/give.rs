@@ -8,23 +8,32 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, slots::Parked, slots::Slot,
+    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mesh::Whose, slots::Parked,
+    slots::Slot,
 };
 use crate::{
     gossip::{Claim, Merged},
     model::{NodeId, Reign, Stamp, UserHash, UserKey},
     store::{ClaimRow, Export, Write},
 };
+use std::collections::VecDeque;
 
 /// How long the other side may take to take a part in.
 const PATIENCE_US: u64 = 10_000_000;
 /// How long what the user has sent may take to reach others before the mailbox moves without waiting for it.
 const SENDING_US: u64 = 1_000_000;
+/// Time between two looks through the store.
+const LOOK_US: u64 = 100_000;
+/// Commands of one user that may wait for its mailbox to move; sessions come again with what is dropped.
+const MAX_WAITING: usize = 4_096;
 /// Mailboxes that go over at once.
 const AT_ONCE: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// What the user has sent has to reach others: what he sends next waits, what comes for him does not, or two users who
+    /// move at once and write to each other would wait for each other.
+    Quieting,
     /// What is under way has to become durable.
     Settling,
     /// The store reads a part.
@@ -47,6 +56,28 @@ pub(super) struct Give {
     progress: Stamp,
     /// The other side owns it already.
     lost: bool,
+    /// Commands of the user that wait.
+    waiting: Vec<Input>,
+}
+
+/// A look through the store for mailboxes that have to go.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub is_wanted: bool,
+    pub runs: bool,
+    /// Found while draining, and to be given away.
+    pub queue: VecDeque<UserKey>,
+    found: bool,
+    /// The last look found nothing that is this node's.
+    clean: bool,
+    again_at: Stamp,
+}
+
+impl Look {
+    /// Whether nothing is left to be found.
+    pub fn is_over(&self) -> bool {
+        self.clean && !self.is_wanted && !self.runs && self.queue.is_empty()
+    }
 }
 
 impl Relay {
@@ -55,19 +86,16 @@ impl Relay {
         self.begin_give(now, user, to, false, effects);
     }
 
-    fn begin_give(
-        &mut self,
-        now: Stamp,
-        user: &UserKey,
-        to: NodeId,
-        lost: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn begin_give(&mut self, now: Stamp, user: &UserKey, to: NodeId, lost: bool, effects: &mut Vec<Effect>) {
         let Some(slot) = self.slots.find(user).or_else(|| self.slots.frozen(user).filter(|_| lost)) else {
             return;
         };
         let Some(mesh) = &mut self.mesh else { return };
-        if mesh.gives.contains_key(user) || mesh.takes.is_merging(user) || !mesh.is_linked(to) || to == self.node {
+        if mesh.gives.contains_key(user)
+            || mesh.takes.is_merging(user)
+            || !mesh.is_linked(to)
+            || to == self.node
+        {
             return;
         }
         // One that was lost long ago does not know its reign any more; it is below all others.
@@ -80,13 +108,19 @@ impl Relay {
             to,
             slot,
             sent: Stamp::ZERO,
-            phase: Phase::Settling,
+            phase: if lost { Phase::Settling } else { Phase::Quieting },
             since: now,
             progress: now,
             lost,
+            waiting: Vec::new(),
         };
         mesh.gives.insert(user.clone(), give);
-        self.slots.freeze(slot);
+        if let Some(mailbox) = self.slots.get_mut(slot) {
+            mailbox.pinned = true;
+        }
+        if lost {
+            self.slots.freeze(slot);
+        }
         effects.push(Effect::Send { to, frame: Frame::Give { number, user: user.clone(), reign } });
         self.settle(now, user, effects);
     }
@@ -106,13 +140,27 @@ impl Relay {
             }
             _ => mesh.gives.remove(user),
         };
+        let mut waited = Vec::new();
         if let Some(give) = other {
             self.withdraw(give.to, give.number, effects);
+            waited = give.waiting;
         }
         let Some(slot) = self.slots.find(user).or_else(|| self.slots.frozen(user)) else { return };
+        let waiting = self
+            .mesh
+            .as_mut()
+            .and_then(|mesh| mesh.gives.get_mut(user))
+            .map(|give| {
+                if give.phase == Phase::Quieting {
+                    give.phase = Phase::Settling;
+                }
+                std::mem::take(&mut give.waiting)
+            })
+            .unwrap_or_default();
         self.send_off(now, slot, owner, effects);
         self.slots.freeze(slot);
-        let parked = self.slots.unpark(slot);
+        let mut parked = self.slots.unpark(slot);
+        parked.extend(waiting.into_iter().chain(waited));
         let going = self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(user));
         if !going {
             self.begin_give(now, user, owner, true, effects);
@@ -129,15 +177,46 @@ impl Relay {
         }
     }
 
-    /// Goes on with a mailbox when all of it is durable.
+    /// Whether a command of `user` has to wait because the mailbox is about to move; then it does.
+    pub(super) fn waits_for_give(&mut self, user: &UserKey, input: impl FnOnce() -> Input) -> bool {
+        let give = self.mesh.as_mut().and_then(|mesh| mesh.gives.get_mut(user));
+        let Some(give) = give.filter(|give| give.phase == Phase::Quieting) else {
+            return false;
+        };
+        if give.waiting.len() < MAX_WAITING {
+            give.waiting.push(input());
+        }
+        true
+    }
+
+    /// Goes on with a mailbox when what its user has sent is there, and then when all of it is durable.
     fn settle(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        let Some(give) = mesh.gives.get_mut(user).filter(|give| give.phase == Phase::Settling) else { return };
-        let Some(mailbox) = self.slots.get(give.slot) else { return };
-        let sends = mesh.outbox.is_sending(UserHash::of(user))
-            && !give.lost
-            && now.0.saturating_sub(give.since.0) < SENDING_US;
-        if mailbox.committed < mailbox.last || sends {
+        let Some(give) = mesh.gives.get_mut(user) else {
+            return;
+        };
+        if give.phase == Phase::Quieting {
+            let waited = now.0.saturating_sub(give.since.0);
+            let sends = mesh.outbox.is_sending(UserHash::of(user)) && waited < SENDING_US;
+            // Where parcels are looked for, it is frozen for a moment.
+            if sends || self.slots.find(user) != Some(give.slot) {
+                return;
+            }
+            give.phase = Phase::Settling;
+            let (slot, waiting) = (give.slot, std::mem::take(&mut give.waiting));
+            self.slots.freeze(slot);
+            for input in waiting {
+                self.slots.park(user, input);
+            }
+        }
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(give) = mesh.gives.get_mut(user).filter(|give| give.phase == Phase::Settling) else {
+            return;
+        };
+        let Some(mailbox) = self.slots.get(give.slot) else {
+            return;
+        };
+        if mailbox.committed < mailbox.last {
             return;
         }
         give.phase = Phase::Reading;
@@ -180,13 +259,7 @@ impl Relay {
     }
 
     /// The other side has taken a part in.
-    pub(super) fn give_stored(
-        &mut self,
-        now: Stamp,
-        from: NodeId,
-        number: u64,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn give_stored(&mut self, now: Stamp, from: NodeId, number: u64, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         let found = mesh.gives.iter_mut().find(|(_, give)| give.number == number && give.to == from);
         if let Some((user, give)) = found
@@ -274,7 +347,10 @@ impl Relay {
         if give.lost {
             return; // it stays frozen, and goes from memory when all of it is durable
         }
-        let parked = self.slots.thaw(give.slot);
+        if let Some(mailbox) = self.slots.get_mut(give.slot) {
+            mailbox.pinned = false;
+        }
+        let parked = if give.phase == Phase::Quieting { give.waiting } else { self.slots.thaw(give.slot) };
         self.again(now, parked, effects);
     }
 
@@ -283,6 +359,7 @@ impl Relay {
     pub(super) fn drain(&mut self, now: Stamp) {
         if let Some(mesh) = &mut self.mesh {
             mesh.draining = true;
+            mesh.look.is_wanted = true;
             for slot in self.slots.all() {
                 self.stale(now, slot);
                 self.checkpoint(slot);
@@ -292,16 +369,18 @@ impl Relay {
 
     /// A mailbox that was lost is this node's again: it leaves memory, to come back under its new claim.
     pub(super) fn keep_after_all(&mut self, user: &UserKey, slot: Slot) {
+        let mut waiting = Vec::new();
         if let Some(mesh) = &mut self.mesh {
             mesh.leftovers.remove(user);
             if let Some(give) = mesh.gives.remove(user) {
+                waiting = give.waiting;
                 let frame = Frame::Withdraw { number: give.number };
                 self.commits.after(After::Effect(Effect::Send { to: give.to, frame }));
             }
         }
         self.checkpoint(slot);
         let parked = self.slots.remove(slot);
-        for input in parked {
+        for input in parked.into_iter().chain(waiting) {
             if let Parked::Waits(true) = self.slots.park(user, input) {
                 self.load_later(user.clone());
             }
@@ -315,7 +394,7 @@ impl Relay {
     }
 
     /// A user whose mailbox is in the store.
-    pub(super) fn holds(&mut self, now: Stamp, user: UserKey, effects: &mut Vec<Effect>) {
+    pub(super) fn holds(&mut self, now: Stamp, user: UserKey) {
         if self.mesh.is_none() {
             return;
         }
@@ -330,12 +409,53 @@ impl Relay {
             }
             Some(_) => {}
         }
-        if self.mesh.as_ref().is_some_and(|mesh| mesh.draining) {
-            let input = || Input::Holds { user: user.clone() };
-            if self.mailbox_for(&user, input, effects).is_some() {
-                let to = self.registrar(&user);
-                self.give(now, &user, to, effects);
-            }
+        if let Some(mesh) = &mut self.mesh
+            && mesh.draining
+        {
+            mesh.look.found = true;
+            mesh.look.queue.push_back(user);
+        }
+    }
+
+    /// The look through the store is over.
+    pub(super) fn looked(&mut self) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.look.runs = false;
+            // A mailbox that could not go stays, and is found again.
+            mesh.look.is_wanted |= mesh.draining && mesh.look.found;
+            mesh.look.clean = !mesh.look.found;
+        }
+    }
+
+    /// Hands a mailbox to whoever gets it now that this node drains.
+    pub(super) fn leave(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
+        if self.whose(user) != Whose::Mine {
+            return;
+        }
+        let input = || Input::Leave { user: user.clone() };
+        if self.mailbox_for(user, input, effects).is_some() {
+            let to = self.registrar(user);
+            self.give(now, user, to, effects);
+        }
+    }
+
+    /// Looks through the store when somebody's name has to be found, and goes on with what was found.
+    pub(super) fn tick_look(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let mut room = AT_ONCE.saturating_sub(mesh.gives.len());
+        while room > 0
+            && let Some(user) = self.mesh.as_mut().and_then(|mesh| mesh.look.queue.pop_front())
+        {
+            room -= 1;
+            self.leave(now, &user, effects);
+        }
+        let Some(mesh) = &mut self.mesh else { return };
+        let look = &mut mesh.look;
+        let early = look.again_at > now;
+        if look.is_wanted && !look.runs && !early && look.queue.is_empty() && mesh.gives.is_empty() {
+            (look.is_wanted, look.runs, look.found) = (false, true, false);
+            look.again_at = Stamp(now.0 + LOOK_US);
+            effects.push(Effect::Look);
         }
     }
 
@@ -356,7 +476,7 @@ impl Relay {
         for user in users {
             if self.slots.frozen(&user).is_some() {
                 self.begin_give(now, &user, peer, true, effects);
-            } else if let Parked::Waits(true) = self.slots.park(&user, Input::Holds { user: user.clone() }) {
+            } else if let Parked::Waits(true) = self.slots.park(&user, Input::Leave { user: user.clone() }) {
                 self.load_later(user);
             }
         }
@@ -369,7 +489,7 @@ impl Relay {
         let (stuck, settling): (Vec<_>, Vec<_>) = mesh
             .gives
             .iter()
-            .filter(|(_, give)| late(give) || give.phase == Phase::Settling)
+            .filter(|(_, give)| late(give) || matches!(give.phase, Phase::Quieting | Phase::Settling))
             .map(|(user, give)| (user.clone(), late(give)))
             .partition(|(_, late)| *late);
         for (user, _) in settling {

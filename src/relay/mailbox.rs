@@ -9,9 +9,7 @@
 
 use super::{ConversationState, SessionId, hash::Map, inbound::Known};
 use crate::{
-    model::{
-        Change, Conversation, DeviceId, EntryRow, Epoch, Flags, Kind, MessageId, Reign, Stamp, UserKey,
-    },
+    model::{Change, Conversation, DeviceId, EntryRow, Epoch, Flags, Kind, MessageId, Reign, Stamp, UserKey},
     store::{ConversationRow, DeviceRow, MailboxRow, SentRow, Snapshot},
 };
 use std::collections::VecDeque;
@@ -49,6 +47,10 @@ pub(super) struct Mailbox {
     pub chain: Vec<Epoch>,
     /// What it holds of late, while parcels come that it may have.
     pub known: Option<Known>,
+    /// The store has a checkpoint of it, so that a look through the store finds it.
+    pub stored: bool,
+    /// It must not leave memory.
+    pub pinned: bool,
     /// Used since the eviction hand last came by.
     pub used: bool,
     sent: VecDeque<SentRow>,
@@ -61,6 +63,7 @@ pub(super) struct Mailbox {
 impl Mailbox {
     /// Takes up the mailbox of `user` from what the store has.
     pub fn restore(user: UserKey, snapshot: Snapshot) -> Self {
+        let stored = snapshot.mailbox.is_some();
         let row = snapshot.mailbox.unwrap_or_default();
         let mut mailbox = Self {
             user,
@@ -72,6 +75,8 @@ impl Mailbox {
             sessions: Vec::new(),
             chain: snapshot.chain,
             known: None,
+            stored,
+            pinned: false,
             used: true,
             sent: VecDeque::new(),
             sent_index: super::hash::map(),
@@ -299,7 +304,7 @@ impl Mailbox {
 
     /// The mailbox's checkpoint, and those of the conversations that changed since the last.
     pub fn checkpoint(&mut self) -> (MailboxRow, Vec<(Conversation, ConversationRow)>) {
-        self.dirty = false;
+        (self.dirty, self.stored) = (false, true);
         let rows = std::mem::take(&mut self.dirty_talks)
             .into_iter()
             .filter_map(|conversation| {

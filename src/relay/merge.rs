@@ -65,7 +65,11 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
     if forgets_ids {
         ids.clear();
     }
-    let limit = if began_empty { lowest_cursor(&my_row.devices, &rest.mailbox.devices).min(base) } else { Stamp::ZERO };
+    let limit = if began_empty {
+        lowest_cursor(&my_row.devices, &rest.mailbox.devices).min(base)
+    } else {
+        Stamp::ZERO
+    };
 
     let mut talks: BTreeMap<Conversation, ConversationRow> = my_talks.into_iter().collect();
     let mut theirs: BTreeMap<Conversation, Numbering> = BTreeMap::new();
@@ -101,7 +105,8 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
 
     let mut out = kept;
     if began_empty {
-        let shift = |conversation: &Conversation| theirs.get(conversation).map_or(0, |numbering| numbering.count);
+        let shift =
+            |conversation: &Conversation| theirs.get(conversation).map_or(0, |numbering| numbering.count);
         for (pos, row) in mine {
             let mut row = row.clone();
             let moved = match &mut row {
@@ -123,7 +128,8 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
             let talk = talks.entry(conversation).or_default();
             let read_here = talk.read_ordinal > 0;
             talk.counted += numbering.count;
-            talk.read_ordinal = if read_here { talk.read_ordinal + numbering.count } else { numbering.kept_read };
+            talk.read_ordinal =
+                if read_here { talk.read_ordinal + numbering.count } else { numbering.kept_read };
             talk.read = talk.read.max(row.read.min(limit));
             talk.peer_read = talk.peer_read.max(row.peer_read);
             talk.removed = talk.removed.max(row.removed.min(limit));

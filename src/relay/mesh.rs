@@ -10,7 +10,7 @@
 use super::{
     Effect, Frame, Input, Relay,
     asks::Asks,
-    give::Give,
+    give::{Give, Look},
     hash::{Map, map},
     inbound::Inbound,
     outbox::Outbox,
@@ -63,6 +63,7 @@ pub(super) struct Mesh {
     /// Who is watched here, by number.
     pub watched: Map<UserHash, UserKey>,
     pub draining: bool,
+    pub look: Look,
     /// Mailboxes have changed hands since the outboxes were looked through.
     pub moved: bool,
     pub transfers: u64,
@@ -84,6 +85,7 @@ impl Mesh {
             leftovers: BTreeSet::new(),
             watched: map(),
             draining: false,
+            look: Look::default(),
             moved: false,
             transfers: 0,
         }
@@ -106,6 +108,8 @@ impl Mesh {
             ("going", self.gives.len()),
             ("coming", self.takes.len()),
             ("left over", self.leftovers.len()),
+            ("leaving", self.look.queue.len()),
+            ("looking", usize::from(self.look.is_wanted || self.look.runs)),
         ]
     }
 
@@ -204,9 +208,8 @@ impl Relay {
             Merged::Replaced(before) => Some(before),
         };
         if let Some(watched) = mesh.watched.get(&user).cloned() {
-            let was = before.is_some_and(|before| {
-                before.online && (before.owner == me || mesh.is_alive(before.owner))
-            });
+            let was = before
+                .is_some_and(|before| before.online && (before.owner == me || mesh.is_alive(before.owner)));
             let is = claim.online && mesh.is_alive(claim.owner);
             if was != is && before.is_none_or(|before| before.owner != me) {
                 self.watchers.tell(&watched, is, effects);
@@ -232,9 +235,11 @@ impl Relay {
             return false;
         }
         let stamp = self.clock.tick(now);
-        let online = self.slots.by_hash(user).and_then(|slot| self.slots.get(slot)).is_some_and(|mailbox| {
-            !mailbox.sessions.is_empty()
-        });
+        let online = self
+            .slots
+            .by_hash(user)
+            .and_then(|slot| self.slots.get(slot))
+            .is_some_and(|mailbox| !mailbox.sessions.is_empty());
         let mine = Claim { stamp: stamp.max(Stamp(claim.stamp.0 + 1)), online, ..claim };
         mesh.presence.merge(user, mine);
         mesh.news.insert(user, mine);
@@ -243,7 +248,8 @@ impl Relay {
             let reign = claim.reign();
             let recovered = claim.term > 1;
             let base = if recovered { mine.stamp } else { Stamp::ZERO };
-            let before = known.map(|known| Epoch { reign: known.reign(), base: Stamp::ZERO, recovered: false });
+            let before =
+                known.map(|known| Epoch { reign: known.reign(), base: Stamp::ZERO, recovered: false });
             let chain = before.into_iter().chain([Epoch { reign, base, recovered }]).collect();
             self.commits.write(Write::Claim { user, row: ClaimRow { reign, stamp: mine.stamp, chain } });
             if let Some(slot) = self.slots.by_hash(user)
@@ -258,7 +264,11 @@ impl Relay {
     /// Another node owns a mailbox that was this node's.
     fn lost(&mut self, now: Stamp, user: UserHash, claim: Claim, effects: &mut Vec<Effect>) {
         let Some(slot) = self.slots.by_hash(user) else {
-            return; // not in memory; a look through the store finds it
+            // It is not in memory, and its name is in the store.
+            if let Some(mesh) = &mut self.mesh {
+                mesh.look.is_wanted = true;
+            }
+            return;
         };
         let Some(user) = self.slots.user(slot).cloned() else { return };
         if let Some(mesh) = &mut self.mesh {
@@ -371,6 +381,7 @@ impl Relay {
         }
         self.tick_seeking(now, effects);
         self.tick_asks(now, effects);
+        self.tick_look(now, effects);
         self.tick_gives(now, effects);
         self.tick_takes(now);
         self.tick_spreads(now, effects);

@@ -123,7 +123,9 @@ impl Relay {
             Input::Loaded { user, snapshot } => {
                 let behind = snapshot.after.last().map(|last| last.0);
                 let parked = self.slots.loaded(&user, *snapshot);
-                if let Some(owner) = self.claim_of(&user).map(|claim| claim.owner).filter(|id| *id != self.node) {
+                if let Some(owner) =
+                    self.claim_of(&user).map(|claim| claim.owner).filter(|id| *id != self.node)
+                {
                     // It was claimed by another node meanwhile, or was read to be handed over.
                     self.yield_to(now, &user, owner, effects);
                     return self.again(now, parked, effects);
@@ -166,7 +168,9 @@ impl Relay {
             }
             Input::Rows { user, after, rows } => self.looked_back(now, &user, after, rows, effects),
             Input::Redeliver { peer, number } => self.redeliver(now, peer, number, effects),
-            Input::Holds { user } => self.holds(now, user, effects),
+            Input::Holds { user } => self.holds(now, user),
+            Input::Looked => self.looked(),
+            Input::Leave { user } => self.leave(now, &user, effects),
             Input::Drain => self.drain(now),
             Input::Tick => self.tick(now, effects),
         }
@@ -218,6 +222,12 @@ impl Relay {
     #[must_use]
     pub fn outbox_depths(&self) -> Vec<(NodeId, usize)> {
         self.mesh.as_ref().map_or_else(Vec::new, |mesh| mesh.outbox.depths().collect())
+    }
+
+    /// Whether a node that drains has nothing left that can go.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.draining && mesh.look.is_over())
     }
 
     /// Writes the checkpoints of all mailboxes that changed, before the node stops.
@@ -311,7 +321,11 @@ impl Relay {
             return;
         };
         mailbox.apply(pos, &row);
+        let stored = mailbox.stored;
         self.commits.write(Write::Entry { user: mailbox.user.clone(), pos, row });
+        if !stored {
+            self.checkpoint(slot);
+        }
     }
 
     /// Remembers that the mailbox is about to differ from its checkpoint.

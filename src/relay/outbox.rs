@@ -238,8 +238,10 @@ impl Relay {
             match row.state {
                 State::Writing => break,
                 State::Ready | State::Unsure => {
-                    let parcel = if row.state == State::Unsure { unsure(&row.parcel) } else { row.parcel.clone() };
-                    effects.push(Effect::Send { to: peer, frame: Frame::Parcel { number: row.number, parcel } });
+                    let parcel =
+                        if row.state == State::Unsure { unsure(&row.parcel) } else { row.parcel.clone() };
+                    effects
+                        .push(Effect::Send { to: peer, frame: Frame::Parcel { number: row.number, parcel } });
                     row.state = State::Sent;
                 }
                 State::Sent | State::Returned | State::Gone => {}

@@ -191,8 +191,12 @@ impl Relay {
     /// The link to `peer` has come up, or it is taken for dead: whoever was asked for there is asked for again.
     pub(super) fn seek_again(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &self.mesh else { return };
-        let users: Vec<_> =
-            mesh.seeking.iter().filter(|(_, seek)| seek.asked == peer).map(|(user, _)| user.clone()).collect();
+        let users: Vec<_> = mesh
+            .seeking
+            .iter()
+            .filter(|(_, seek)| seek.asked == peer)
+            .map(|(user, _)| user.clone())
+            .collect();
         let alive = mesh.is_alive(peer);
         for user in users {
             if alive {

@@ -6,7 +6,8 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Answer, Command, Effect, Frame, Input, Outgoing, Refused, Relay, ReplyTo, commits::After, mesh::Whose, slots::Slot,
+    Answer, Command, Effect, Frame, Input, Outgoing, Refused, Relay, ReplyTo, commits::After, mesh::Whose,
+    slots::Slot,
 };
 use crate::{
     model::{Entry, EntryRow, Flags, Item, Kind, Message, MessageId, Parcel, Stamp, UserHash, UserKey, What},
@@ -254,14 +255,7 @@ impl Relay {
         };
         let conversation = mailbox.intern(message.conversation(&mailbox.user));
         let ordinal = mailbox.next_ordinal(&conversation, !mine && flags.has(Flags::COUNTED));
-        let row = EntryRow::Message {
-            id: message.id,
-            at: message.at,
-            conversation,
-            mine,
-            flags,
-            ordinal,
-        };
+        let row = EntryRow::Message { id: message.id, at: message.at, conversation, mine, flags, ordinal };
         self.append(now, slot, pos, row);
         let entry = Entry { pos, what: What::Message { message: message.clone(), ordinal } };
         self.commits.after(After::Entry { slot, entry, answer });

@@ -152,7 +152,8 @@ impl Slots {
 
     /// From now on inputs for this mailbox wait.
     pub fn freeze(&mut self, slot: Slot) {
-        let Some(place) = self.places.get_mut(slot.at as usize).filter(|place| place.turn == slot.turn) else {
+        let Some(place) = self.places.get_mut(slot.at as usize).filter(|place| place.turn == slot.turn)
+        else {
             return;
         };
         place.state = match place.state.take() {
@@ -163,7 +164,8 @@ impl Slots {
 
     /// The mailbox is open again: gives the inputs that waited.
     pub fn thaw(&mut self, slot: Slot) -> Vec<Input> {
-        let Some(place) = self.places.get_mut(slot.at as usize).filter(|place| place.turn == slot.turn) else {
+        let Some(place) = self.places.get_mut(slot.at as usize).filter(|place| place.turn == slot.turn)
+        else {
             return Vec::new();
         };
         let (open, parked) = match place.state.take() {
@@ -235,8 +237,10 @@ impl Slots {
             else {
                 continue;
             };
-            let idle =
-                mailbox.sessions.is_empty() && !mailbox.is_dirty() && mailbox.committed == mailbox.last;
+            let idle = !mailbox.pinned
+                && mailbox.sessions.is_empty()
+                && !mailbox.is_dirty()
+                && mailbox.committed == mailbox.last;
             if !idle || std::mem::take(&mut mailbox.used) {
                 continue;
             }

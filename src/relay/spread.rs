@@ -83,8 +83,7 @@ impl Relay {
             self.commits.write(Write::Fact { key, fact });
         }
         if number > 0 {
-            self.commits
-                .after(After::Effect(Effect::Send { to: from, frame: Frame::FactsDone { number } }));
+            self.commits.after(After::Effect(Effect::Send { to: from, frame: Frame::FactsDone { number } }));
         }
     }
 

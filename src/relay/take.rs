@@ -125,13 +125,7 @@ impl Relay {
         }
     }
 
-    pub(super) fn given_part(
-        &mut self,
-        now: Stamp,
-        from: NodeId,
-        number: u64,
-        rows: Vec<ExportRow>,
-    ) {
+    pub(super) fn given_part(&mut self, now: Stamp, from: NodeId, number: u64, rows: Vec<ExportRow>) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(take) = mesh.takes.open.get_mut(&(from, number)) else { return };
         take.progress = now;

@@ -44,9 +44,8 @@ impl Relay {
             return !mailbox.sessions.is_empty();
         }
         let Some(mesh) = &self.mesh else { return false };
-        self.claim_of(user).is_some_and(|claim| {
-            claim.online && (claim.owner == self.node || mesh.is_alive(claim.owner))
-        })
+        self.claim_of(user)
+            .is_some_and(|claim| claim.online && (claim.owner == self.node || mesh.is_alive(claim.owner)))
     }
 
     pub(super) fn online(&self, users: &[UserKey]) -> Vec<Arc<str>> {

@@ -122,7 +122,8 @@ mod tests {
     use crate::{
         gossip::{Fact, FactKey},
         model::{
-            Change, Conversation, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey,
+            Change, Conversation, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash,
+            UserKey,
         },
         store::{ClaimRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, memory::MemoryStore},
     };

@@ -1,12 +1,14 @@
 //! A store in memory: for tests and the simulation, with the embedded store's meaning of every method.
 
 use super::{
-    ClaimRow, ConversationRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, Store, StoreError, Write,
+    ClaimRow, ConversationRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, Store, StoreError,
+    Write,
 };
 use crate::{
     gossip::{Directory, Fact, FactKey, FactValue},
     model::{
-        Conversation, Entry, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey, What,
+        Conversation, Entry, EntryRow, Kind, Log, Message, MessageId, NodeId, Parcel, Stamp, UserHash,
+        UserKey, What,
     },
 };
 use parking_lot::RwLock;

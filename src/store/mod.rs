@@ -18,8 +18,8 @@ pub use embedded::{Embedded, Finding, Lost, Options, RepairReport, inspect, repa
 use crate::{
     gossip::{Fact, FactKey},
     model::{
-        Conversation, DeviceId, Entry, EntryRow, Epoch, Kind, Log, Message, MessageId, NodeId, Parcel, Reign, Stamp,
-        UserHash, UserKey,
+        Conversation, DeviceId, Entry, EntryRow, Epoch, Kind, Log, Message, MessageId, NodeId, Parcel, Reign,
+        Stamp, UserHash, UserKey,
     },
 };
 use serde::{Deserialize, Serialize};

@@ -425,7 +425,11 @@ impl World {
                 }
             }
             Effect::Reply { to: ReplyTo::Session(session, r), answer } => self.reply(session, r, answer.ok()),
-            Effect::Export { .. } | Effect::Rows { .. } | Effect::Send { .. } | Effect::Carry { .. } => {
+            Effect::Export { .. }
+            | Effect::Look
+            | Effect::Rows { .. }
+            | Effect::Send { .. }
+            | Effect::Carry { .. } => {
                 panic!("a node alone has no peers: {effect:?}");
             }
             Effect::Reply { .. }

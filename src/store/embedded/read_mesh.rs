@@ -24,9 +24,7 @@ impl Embedded {
         let mut key = Vec::with_capacity(16);
         codec::claim_key(&mut key, user);
         let row = snapshot.get(&self.claims, &key).map_err(|error| self.engine(error))?;
-        row.map(|row| codec::read_claim(&row))
-            .transpose()
-            .map_err(|broken| self.broken(&self.claims, broken))
+        row.map(|row| codec::read_claim(&row)).transpose().map_err(|broken| self.broken(&self.claims, broken))
     }
 
     pub(super) fn read_claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError> {
@@ -36,10 +34,7 @@ impl Embedded {
         })
     }
 
-    pub(super) fn read_outboxes(
-        &self,
-        each: &mut dyn FnMut(NodeId, u64, Parcel),
-    ) -> Result<(), StoreError> {
+    pub(super) fn read_outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
         self.scan(&self.snapshot(), &self.outbox, (Included(FIRST), Unbounded), false, |key, value| {
             let (peer, number) = codec::read_outbox_key(key)?;
             each(peer, number, codec::read_parcel(value)?);

@@ -33,7 +33,10 @@ fn seeds(from: u64, count: u64) {
     for seed in from..from + count {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed, None))) {
             let why = message(&*panic);
-            failed.push(format!("HONGYAN_CLUSTER_SEED={seed} fails: {}", why.lines().next().unwrap_or_default()));
+            failed.push(format!(
+                "HONGYAN_CLUSTER_SEED={seed} fails: {}",
+                why.lines().next().unwrap_or_default()
+            ));
         }
         if failed.len() == 10 {
             break;

@@ -16,6 +16,7 @@ pub enum Read {
     Load(UserKey),
     Export { user: UserKey, number: u64, after: Stamp },
     Rows { user: UserKey, after: Stamp },
+    Look,
 }
 
 pub struct Node {
@@ -79,11 +80,13 @@ impl Node {
         let posted = |peer, number, parcel| (peer, number, parcel);
         let mut rows = Vec::new();
         store.outboxes(&mut |peer, number, parcel| rows.push(posted(peer, number, parcel))).expect("memory");
-        inputs.extend(
-            rows.into_iter()
-                .map(|(peer, number, parcel)| Input::Posted { peer, number, parcel: Arc::new(parcel) }),
-        );
+        inputs.extend(rows.into_iter().map(|(peer, number, parcel)| Input::Posted {
+            peer,
+            number,
+            parcel: Arc::new(parcel),
+        }));
         inputs.extend(self.mailboxes().into_iter().map(|user| Input::Holds { user }));
+        inputs.push(Input::Looked);
         let mut effects = Vec::new();
         for input in inputs {
             self.handle(now, input, &mut effects);
@@ -104,6 +107,11 @@ impl Node {
     pub fn read(&mut self, at: usize) {
         let store = &self.disk.store;
         let input = match self.reads.swap_remove(at) {
+            Read::Look => {
+                let found = self.mailboxes().into_iter().map(|user| Input::Holds { user });
+                self.inputs.extend(found);
+                Input::Looked
+            }
             Read::Load(user) => {
                 let snapshot = Box::new(store.load(&user).expect("memory"));
                 Input::Loaded { user, snapshot }

@@ -30,7 +30,8 @@ impl Wire {
     pub fn new() -> Self {
         Self {
             generation: 0,
-            sides: [Side::Down; 2], blocked: false,
+            sides: [Side::Down; 2],
+            blocked: false,
             deaf: [false; 2],
             lanes: BTreeMap::new(),
         }

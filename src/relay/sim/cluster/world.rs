@@ -11,7 +11,8 @@ use super::{
 use crate::{
     model::{Content, Conversation, EntryRow, Flags, Kind, MessageId, NodeId, Stamp, UserKey},
     relay::{
-        Answer, Command, Directive, Effect, Frame, Input, KickReason, Open, Outgoing, ReplyTo, SessionId, Ticket,
+        Answer, Command, Directive, Effect, Frame, Input, KickReason, Open, Outgoing, ReplyTo, SessionId,
+        Ticket,
     },
     store::Store,
 };
@@ -393,9 +394,8 @@ impl World {
             return;
         }
         if self.nodes[at].draining {
-            self.offer(at);
             // Drained, stopped, and started again.
-            if self.nodes[at].is_quiet() && self.nodes[at].mailboxes().is_empty() {
+            if self.nodes[at].is_quiet() && self.nodes[at].relay.is_drained() {
                 let trouble = self.trouble;
                 self.crash(at);
                 self.trouble = trouble;
@@ -409,14 +409,6 @@ impl World {
                     self.believe(at, by, true);
                 }
             }
-        }
-    }
-
-    /// A node that drains looks through its store.
-    fn offer(&mut self, at: usize) {
-        if self.nodes[at].is_quiet() {
-            let held = self.nodes[at].mailboxes();
-            self.nodes[at].inputs.extend(held.into_iter().map(|user| Input::Holds { user }));
         }
     }
 
@@ -756,8 +748,7 @@ impl World {
                         _ => None,
                     });
                     let Some((at, conversation)) = found else { continue };
-                    let Some(original) =
-                        store.message(&conversation.log(&user), at, id).expect("memory")
+                    let Some(original) = store.message(&conversation.log(&user), at, id).expect("memory")
                     else {
                         continue;
                     };
@@ -800,6 +791,7 @@ impl World {
                 self.nodes[at].reads.push(Read::Export { user, number, after });
             }
             Effect::Rows { user, after } => self.nodes[at].reads.push(Read::Rows { user, after }),
+            Effect::Look => self.nodes[at].reads.push(Read::Look),
             Effect::Send { to, frame } => {
                 let to = self.index(to);
                 let (pair, side) = if at < to { ((at, to), 0) } else { ((to, at), 1) };
@@ -930,14 +922,11 @@ impl World {
                 }
             }
             for at in 0..self.nodes.len() {
-                if self.nodes[at].draining && self.nodes[at].is_quiet() && self.nodes[at].mailboxes().is_empty()
-                {
+                if self.nodes[at].draining && self.nodes[at].is_quiet() && self.nodes[at].relay.is_drained() {
                     let trouble = self.trouble;
                     self.crash(at);
                     self.trouble = trouble;
                     self.start(at);
-                } else if self.nodes[at].draining {
-                    self.offer(at);
                 }
             }
             for _ in 0..self.clients.len() {
@@ -984,7 +973,8 @@ impl World {
 
     fn does_not_settle(&self) {
         let unsent: Vec<_> = self.clients.iter().map(|client| (client.live, client.unsent.len())).collect();
-        let wires: Vec<_> = self.wires.iter().map(|(pair, wire)| (pair, wire.sides, wire.is_empty())).collect();
+        let wires: Vec<_> =
+            self.wires.iter().map(|(pair, wire)| (pair, wire.sides, wire.is_empty())).collect();
         let nodes: Vec<_> = self
             .nodes
             .iter()
