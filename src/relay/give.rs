@@ -177,6 +177,12 @@ impl Relay {
         }
     }
 
+    /// Whether the mailbox of `user` is frozen because it moves.
+    pub(super) fn is_going(&self, user: &UserKey) -> bool {
+        let give = self.mesh.as_ref().and_then(|mesh| mesh.gives.get(user));
+        give.is_some_and(|give| give.phase != Phase::Quieting)
+    }
+
     /// Whether a command of `user` has to wait because the mailbox is about to move; then it does.
     pub(super) fn waits_for_give(&mut self, user: &UserKey, input: impl FnOnce() -> Input) -> bool {
         let give = self.mesh.as_mut().and_then(|mesh| mesh.gives.get_mut(user));

@@ -154,14 +154,7 @@ impl Relay {
         let mut input = Some(input);
         let slot = self.mailbox_for(user, || input.take().map_or(Input::Tick, |input| input()), effects)?;
         let Some(since) = since else { return Some(slot) };
-        let knows = self
-            .slots
-            .get(slot)
-            .and_then(|mailbox| mailbox.known.as_ref())
-            .is_some_and(|known| known.since <= since);
-        #[cfg(test)]
-        let knows = knows || self.broken(super::sabotage::Sabotage::UnsureNotLookedUp);
-        if knows {
+        if self.knows(slot, since) {
             return Some(slot);
         }
         self.slots.freeze(slot);
@@ -172,6 +165,16 @@ impl Relay {
         let ask = Effect::Rows { user: user.clone(), after: since };
         self.commits.after(After::Effect(ask));
         None
+    }
+
+    /// Whether the ids of all entries of that mailbox after `since` are in memory.
+    pub(super) fn knows(&self, slot: Slot, since: Stamp) -> bool {
+        #[cfg(test)]
+        if self.broken(super::sabotage::Sabotage::UnsureNotLookedUp) {
+            return true;
+        }
+        let known = self.slots.get(slot).and_then(|mailbox| mailbox.known.as_ref());
+        known.is_some_and(|known| known.since <= since)
     }
 
     /// The entries of a mailbox that were asked for.
@@ -187,7 +190,7 @@ impl Relay {
             return self.merge_rows(now, user, rows, effects);
         }
         let Some(slot) = self.slots.frozen(user) else { return };
-        if self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(user)) {
+        if self.is_going(user) {
             return;
         }
         let failed = rows.is_none();

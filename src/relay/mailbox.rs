@@ -21,6 +21,9 @@ pub(super) const SENT_WINDOW: usize = 512;
 /// Devices remembered for each user.
 pub(super) const MAX_DEVICES: usize = 32;
 
+/// Reigns that a mailbox remembers.
+pub(super) const MAX_CHAIN: usize = 16;
+
 /// A conversation in memory.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
@@ -51,6 +54,8 @@ pub(super) struct Mailbox {
     pub stored: bool,
     /// It must not leave memory.
     pub pinned: bool,
+    /// Until then a send may be a retry of one that a former owner accepted.
+    pub doubtful_until: Stamp,
     /// Used since the eviction hand last came by.
     pub used: bool,
     sent: VecDeque<SentRow>,
@@ -77,6 +82,7 @@ impl Mailbox {
             known: None,
             stored,
             pinned: false,
+            doubtful_until: Stamp::ZERO,
             used: true,
             sent: VecDeque::new(),
             sent_index: super::hash::map(),
@@ -258,9 +264,10 @@ impl Mailbox {
         self.known.as_ref().is_some_and(|known| known.holds(id))
     }
 
-    /// Whether this node took it over without what the owner before had.
-    pub fn is_recovered(&self) -> bool {
-        self.chain.last().is_some_and(|epoch| epoch.recovered)
+    /// Where an owner last took it over without what the owner before had. What that one had lies below, when it comes, or
+    /// is not known here.
+    pub fn recovered_at(&self) -> Option<Stamp> {
+        self.chain.iter().rev().find(|epoch| epoch.recovered).map(|epoch| epoch.base)
     }
 
     /// Where the stream goes on for a device that has all up to `cursor`, a position given under `reign`, and whether that

@@ -11,7 +11,7 @@
 use super::{
     frames::Rest,
     hash::{Map, map},
-    mailbox::{Mailbox, SENT_WINDOW},
+    mailbox::{MAX_CHAIN, Mailbox, SENT_WINDOW},
 };
 use crate::{
     model::{Change, Conversation, EntryRow, Epoch, Flags, Message, MessageId, Stamp},
@@ -48,10 +48,10 @@ fn counts(mine: bool, flags: Flags) -> bool {
 pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs, forgets_ids: bool) -> Plan {
     let Theirs { rows, rest } = theirs;
     let (my_row, my_talks) = mailbox.whole();
-    let base = mailbox.chain.last().map_or(Stamp::ZERO, |epoch| epoch.base);
     // A mailbox that was taken over without its rows has none from before.
-    let began_empty = mine.first().is_none_or(|(pos, _)| *pos > base)
-        && mailbox.chain.last().is_some_and(|epoch| epoch.recovered);
+    let recovered = mailbox.recovered_at();
+    let base = recovered.unwrap_or_else(|| mailbox.chain.last().map_or(Stamp::ZERO, |epoch| epoch.base));
+    let began_empty = recovered.is_some() && mine.first().is_none_or(|(pos, _)| *pos > base);
     let mut ids: Map<MessageId, ()> = map();
     let mut changes: Vec<&Change> = Vec::new();
     for (_, row) in mine {
@@ -147,9 +147,11 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
     }
 
     let mut chain = mailbox.chain.clone();
-    if began_empty && let Some(last) = chain.pop() {
+    if began_empty && let Some(at) = chain.iter().rposition(|epoch| epoch.recovered) {
+        let since = chain.split_off(at);
         chain = rest.chain;
-        chain.push(Epoch { recovered: false, ..last });
+        chain.extend(since);
+        chain.drain(..chain.len().saturating_sub(MAX_CHAIN));
     }
     let last = out.iter().map(|(pos, _)| *pos).fold(my_row.last, Stamp::max);
     let mut sent: Vec<_> = rest.mailbox.sent.into_iter().filter(|row| row.pos <= limit).collect();

@@ -66,6 +66,8 @@ pub(super) struct Mesh {
     pub look: Look,
     /// Mailboxes have changed hands since the outboxes were looked through.
     pub moved: bool,
+    /// When the parcels held back were last looked at.
+    pub held_at: Stamp,
     pub transfers: u64,
 }
 
@@ -87,6 +89,7 @@ impl Mesh {
             draining: false,
             look: Look::default(),
             moved: false,
+            held_at: Stamp::ZERO,
             transfers: 0,
         }
     }

@@ -262,7 +262,7 @@ impl Relay {
 
     fn tell(&mut self, now: Stamp, after: After, effects: &mut Vec<Effect>) {
         match after {
-            After::Post { peer, number } => self.posted(peer, number, effects),
+            After::Post { peer, number } => self.posted(now, peer, number, effects),
             After::Received { from, number } => self.received(from, number),
             After::Took { user, from, number, claim } => self.took(now, user, from, number, claim, effects),
             After::Merged { user, slot, from, number } => {

@@ -28,6 +28,9 @@ use std::{
 /// Parcels sent to a node and not answered.
 const WINDOW: usize = 8_192;
 
+/// How often what is held back is looked at, should nothing else have set it going.
+const HELD_US: u64 = 200_000;
+
 /// The outbox of parcels that must wait for others of the same user.
 const HELD: NodeId = NodeId(0);
 
@@ -214,13 +217,17 @@ impl Relay {
     }
 
     /// A parcel is on disk.
-    pub(super) fn posted(&mut self, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn posted(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
         if let Some(row) = queue.row(number)
             && row.state == State::Writing
         {
             row.state = State::Ready;
+            if peer == HELD {
+                let user = row.parcel.to.clone();
+                return self.release(now, &[user], effects);
+            }
         }
         self.send_parcels(peer, effects);
     }
@@ -438,7 +445,13 @@ impl Relay {
                 self.redirect(now, peer, effects);
             }
         }
-        let Some(mesh) = &self.mesh else { return };
+        let Some(mesh) = &mut self.mesh else {
+            return;
+        };
+        if !moved && now.0.saturating_sub(mesh.held_at.0) < HELD_US {
+            return;
+        }
+        mesh.held_at = now;
         let Some(held) = mesh.outbox.queues.get(&HELD).filter(|queue| !queue.rows.is_empty()) else { return };
         let mut users: Vec<_> = held.rows.iter().map(|row| row.parcel.to.clone()).collect();
         users.sort_unstable();

@@ -15,8 +15,8 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How far a client's clock may be behind for its ULIDs to tell a new send from a retry, in milliseconds.
-const MAX_CLIENT_SKEW_MS: u64 = 60_000;
+/// How far a client's clock may be off for its ULIDs to tell a new send from a retry, in microseconds.
+const MAX_CLIENT_SKEW_US: u64 = 60_000_000;
 
 /// Where an addressee's mailbox is.
 pub(super) enum Addressee {
@@ -66,7 +66,7 @@ impl Relay {
         {
             return;
         }
-        let since = sender.and_then(|slot| self.doubt(slot, &out.cid));
+        let since = sender.and_then(|slot| self.doubt(now, slot, &out.cid));
         // A note to oneself is one entry.
         let own = sender.filter(|_| peer == from).map(Addressee::Here);
         let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
@@ -85,16 +85,24 @@ impl Relay {
         self.accept(now, to, id, from, out, sender, target);
     }
 
-    /// Since when the addressee may have a message that this mailbox knows nothing of: set when the mailbox was taken over
-    /// without its rows and the send may be a retry from before that.
-    fn doubt(&self, slot: Slot, cid: &str) -> Option<Stamp> {
-        let mailbox = self.slots.get(slot).filter(|mailbox| mailbox.is_recovered())?;
-        let base = mailbox.chain.last()?.base;
-        // A ULID begins with the time at which the client made it.
-        let fresh = cid
-            .parse::<MessageId>()
-            .is_ok_and(|ulid| (ulid.0 >> 80) as u64 > base.millis().saturating_add(MAX_CLIENT_SKEW_MS));
-        (!fresh).then_some(Stamp::ZERO)
+    /// Since when the addressee may have a message that this mailbox knows nothing of: set when an owner before this one may
+    /// have accepted it without having handed that on, because it died or had not heard that it was succeeded.
+    fn doubt(&self, now: Stamp, slot: Slot, cid: &str) -> Option<Stamp> {
+        let mailbox = self.slots.get(slot)?;
+        let own = mailbox.chain.last()?;
+        // A ULID begins with the time at which the client made it; nobody accepted it before.
+        let made = cid.parse::<MessageId>().ok().map(|ulid| Stamp::from_millis((ulid.0 >> 80) as u64));
+        if let Some(at) = mailbox.recovered_at() {
+            match made {
+                Some(made) if made.0 <= at.0.saturating_add(MAX_CLIENT_SKEW_US) => {
+                    return Some(Stamp(made.0.saturating_sub(MAX_CLIENT_SKEW_US)));
+                }
+                Some(_) => {}
+                None => return Some(Stamp::ZERO),
+            }
+        }
+        let since = Stamp(own.base.0.saturating_sub(MAX_CLIENT_SKEW_US));
+        (now < mailbox.doubtful_until).then_some(since)
     }
 
     fn has(&self, slot: Slot, id: MessageId) -> bool {
@@ -122,7 +130,12 @@ impl Relay {
             Whose::Nobody if self.registrar(user) == self.node => self.take_over(now, user),
             Whose::Nobody | Whose::Peer(_) => return Addressee::Away,
         }
-        self.knowing(user, since, input, effects).map_or(Addressee::Waits, Addressee::Here)
+        // Where it would have to wait, it goes the way of parcels: a command that waits for one mailbox could be overtaken while
+        // it has to wait for the sender's own once more.
+        match self.slots.find(user) {
+            Some(slot) if since.is_none_or(|since| self.knows(slot, since)) => Addressee::Here(slot),
+            _ => Addressee::Away,
+        }
     }
 
     /// The rules; gives the addressee.

@@ -17,6 +17,9 @@ use super::{
 use crate::model::{Conversation, DeviceId, Entry, Stamp, UserKey};
 use std::collections::VecDeque;
 
+/// How long after a device has come from another owner its sends may be retries of what that one accepted.
+const DOUBT_US: u64 = 600_000_000;
+
 /// Entries on their way to a device at the most, whatever it asks for.
 const MAX_WINDOW: u16 = 1_024;
 
@@ -107,6 +110,11 @@ impl Relay {
             Some(cursor) => (cursor, forked.then_some(NotResumed::Forked)),
         };
         let reign = mailbox.reign();
+        // One that says nothing may have been anywhere.
+        let elsewhere = open.reign.map_or(mailbox.chain.len() > 1, |open| Some(open) != reign);
+        if elsewhere {
+            mailbox.doubtful_until = Stamp(now.0.saturating_add(DOUBT_US));
+        }
         mailbox.sessions.push(open.session);
         self.stale(now, slot);
         if let Some(mailbox) = self.slots.get_mut(slot) {

@@ -10,7 +10,7 @@ use super::{
     Effect, Frame, Input, Relay,
     commits::After,
     frames::Rest,
-    mailbox::Mailbox,
+    mailbox::{MAX_CHAIN, Mailbox},
     merge::{self, Theirs},
     mesh::Whose,
     slots::Slot,
@@ -183,8 +183,7 @@ impl Relay {
         let known = self.claim_of(&user).map_or(0, |claim| claim.term);
         let reign = Reign { term: reign.term.max(known) + 1, owner: self.node };
         let stamp = self.clock.tick(now);
-        let recovered = chain.last().is_some_and(|epoch| epoch.recovered);
-        chain.push(Epoch { reign, base, recovered });
+        chain.push(Epoch { reign, base, recovered: false });
         chain.drain(..chain.len().saturating_sub(MAX_CHAIN));
         // What an earlier try has left.
         self.commits.write(Write::Forget { user: user.clone() });
@@ -327,6 +326,3 @@ impl Relay {
         }
     }
 }
-
-/// Reigns that a mailbox remembers.
-const MAX_CHAIN: usize = 16;

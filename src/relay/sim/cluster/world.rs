@@ -57,9 +57,11 @@ pub struct Meant {
     pub owed: Vec<usize>,
     /// The device that sends it; `None`: the server API.
     pub by: Option<usize>,
+    /// Nobody was told that it is there.
+    pub maybe: bool,
 }
 
-/// A call of the server API, retried until it is answered.
+/// A call of the server API.
 struct Call {
     user: UserKey,
     command: Command,
@@ -370,8 +372,12 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         gone.into_iter().for_each(|session| self.cut(session));
-        for call in self.calls.values_mut().filter(|call| call.at == Some(at)) {
-            call.at = None;
+        let lost: Vec<_> =
+            self.calls.iter().filter(|(_, call)| call.at == Some(at)).map(|(number, _)| *number).collect();
+        for number in lost {
+            if let Some(call) = self.calls.remove(&number) {
+                self.give_up(&call);
+            }
         }
     }
 
@@ -439,7 +445,7 @@ impl World {
                 client.began.is_some() && (client.user == *from || client.user == to)
             })
             .collect();
-        let meant = Meant { from: from.clone(), to, number, owed, by: None };
+        let meant = Meant { from: from.clone(), to, number, owed, by: None, maybe: false };
         self.sent.insert(MessageId::of(from, &cid), meant);
         out
     }
@@ -478,6 +484,16 @@ impl World {
         };
         self.calls.insert(number, Call { user: from, command, at: None, id });
         self.place_calls();
+    }
+
+    /// A call failed: what it asked for was done, or not. A back end that calls again sends another message.
+    fn give_up(&mut self, call: &Call) {
+        if let Some(id) = call.id
+            && let Some(meant) = self.sent.get_mut(&id)
+        {
+            meant.owed.clear();
+            meant.maybe = true;
+        }
     }
 
     /// Calls without an answer are put to some node that is there.
@@ -868,10 +884,12 @@ impl World {
     }
 
     fn answered(&mut self, number: u64, ok: bool) {
-        if ok && let Some(call) = self.calls.remove(&number) {
-            self.answered.extend(call.id);
-        } else if let Some(call) = self.calls.get_mut(&number) {
-            call.at = None;
+        if let Some(call) = self.calls.remove(&number) {
+            if ok {
+                self.answered.extend(call.id);
+            } else {
+                self.give_up(&call);
+            }
         }
     }
 
@@ -905,7 +923,7 @@ impl World {
                 self.start(at);
             }
         }
-        for round in 0..6_000 {
+        for round in 0..20_000 {
             for pair in self.wires.keys().copied().collect::<Vec<_>>() {
                 if self.wires[&pair].deaf != [false; 2] {
                     self.wire(pair).cut();
@@ -975,17 +993,22 @@ impl World {
         let unsent: Vec<_> = self.clients.iter().map(|client| (client.live, client.unsent.len())).collect();
         let wires: Vec<_> =
             self.wires.iter().map(|(pair, wire)| (pair, wire.sides, wire.is_empty())).collect();
+        let lines: Vec<_> = self
+            .lines
+            .values()
+            .map(|line| (line.down.len(), line.up.len(), line.reading, line.attach, line.welcomed))
+            .collect();
         let nodes: Vec<_> = self
             .nodes
             .iter()
             .map(|node| {
                 let mut waits = node.relay.unsettled();
                 waits.retain(|(_, count)| *count > 0);
-                (node.up, node.draining, node.inputs.len(), node.reads.len(), node.disk.is_busy(), waits)
+                (node.up, node.draining, node.inputs.len(), node.reads.len(), node.disk.is_busy(), node.relay.is_idle(), waits)
             })
             .collect();
         panic!(
-            "does not settle: nodes {nodes:?}, clients (live, unsent) {unsent:?}, {} calls, wires {wires:?}",
+            "does not settle: nodes {nodes:?}, lines {lines:?}, clients (live, unsent) {unsent:?}, {} calls, wires {wires:?}",
             self.calls.len()
         );
     }
