@@ -442,12 +442,10 @@ pub enum Input {
         /// The rows; `None`: they could not be read.
         rows: Option<Vec<(Stamp, EntryRow)>>,
     },
-    /// A parcel of the outbox for `peer` whose mailbox is here by now.
+    /// The mailbox of a user for whom parcels were held back is open.
     Redeliver {
-        /// For which node it was.
-        peer: NodeId,
-        /// Its number.
-        number: u64,
+        /// The user.
+        user: UserKey,
     },
     /// A user with a mailbox in the store, found by a look through it.
     Holds {

@@ -47,6 +47,8 @@ pub enum Frame {
         number: u64,
         /// The parcel.
         parcel: Arc<Parcel>,
+        /// The sender has heard that earlier ones for this mailbox were returned, and this one comes after them.
+        anew: bool,
     },
     /// All parcels up to this number are durable here, or were returned.
     Done {

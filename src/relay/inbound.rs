@@ -14,7 +14,7 @@ use super::{
     slots::Slot,
 };
 use crate::{
-    model::{Change, EntryRow, Item, MessageId, NodeId, Parcel, Stamp, UserKey},
+    model::{Change, EntryRow, Item, MessageId, NodeId, Parcel, Stamp, UserHash, UserKey},
     store::Write,
 };
 use std::{collections::VecDeque, sync::Arc};
@@ -23,7 +23,7 @@ use std::{collections::VecDeque, sync::Arc};
 const MAX_KNOWN: usize = 100_000;
 
 /// What has come over the present link from one peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbound {
     /// Numbers in the order in which they came, and whether they are dealt with.
     open: VecDeque<(u64, bool)>,
@@ -32,9 +32,15 @@ pub(super) struct Inbound {
     /// The highest number dealt with, all before it included.
     done: u64,
     told: u64,
+    /// Users of whom a parcel was returned: those sent after it must not be taken before it.
+    returned: Map<UserHash, ()>,
 }
 
 impl Inbound {
+    pub fn new() -> Self {
+        Self { open: VecDeque::new(), last: 0, done: 0, told: 0, returned: map() }
+    }
+
     fn begin(&mut self, number: u64) {
         if number > self.last {
             self.last = number;
@@ -97,24 +103,30 @@ impl Relay {
         from: NodeId,
         number: u64,
         parcel: Arc<Parcel>,
+        anew: bool,
         effects: &mut Vec<Effect>,
     ) {
+        let hash = UserHash::of(&parcel.to);
         let Some(mesh) = &mut self.mesh else { return };
-        if let Some(inbound) = mesh.inbound.get_mut(&from) {
-            inbound.begin(number);
+        let Some(inbound) = mesh.inbound.get_mut(&from) else {
+            return; // its link is gone; it comes again
+        };
+        inbound.begin(number);
+        if anew {
+            inbound.returned.remove(&hash);
+        }
+        if inbound.returned.contains_key(&hash) {
+            return self.send_back(from, number, hash, effects);
         }
         match self.whose(&parcel.to) {
             Whose::Mine => {}
             Whose::Nobody => self.take_over(now, &parcel.to),
-            Whose::Peer(_) => {
-                if let Some(claim) = self.claim_of(&parcel.to) {
-                    effects.push(Effect::Send { to: from, frame: Frame::Return { number, claim } });
-                    self.received(from, number);
-                }
-                return;
-            }
+            Whose::Peer(_) => return self.send_back(from, number, hash, effects),
         }
-        let again = || Input::Frame { from, frame: Frame::Parcel { number, parcel: parcel.clone() } };
+        let again = || Input::Frame {
+            from,
+            frame: Frame::Parcel { number, parcel: parcel.clone(), anew: false },
+        };
         let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
         self.receive(now, slot, &parcel);
         #[cfg(test)]
@@ -122,6 +134,18 @@ impl Relay {
             return self.received(from, number);
         }
         self.commits.after(After::Received { from, number });
+    }
+
+    fn send_back(&mut self, from: NodeId, number: u64, user: UserHash, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(claim) = mesh.presence.claim(user) else {
+            return;
+        };
+        if let Some(inbound) = mesh.inbound.get_mut(&from) {
+            inbound.returned.insert(user, ());
+        }
+        effects.push(Effect::Send { to: from, frame: Frame::Return { number, claim } });
+        self.received(from, number);
     }
 
     /// A parcel is durable here, or was returned.

@@ -349,7 +349,7 @@ impl Relay {
     pub(super) fn link_up(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         mesh.peers.entry(peer).or_default().linked = true;
-        mesh.inbound.insert(peer, Inbound::default());
+        mesh.inbound.insert(peer, Inbound::new());
         let all: Vec<_> = mesh.presence.iter().collect();
         for some in all.chunks(1_024) {
             effects.push(Effect::Send { to: peer, frame: Frame::Claims(some.to_vec()) });
@@ -405,7 +405,9 @@ impl Relay {
             }
             Frame::Want { user, claim } => self.want(now, from, user, claim, effects),
             Frame::Stay { user } => self.stay(now, from, &user, effects),
-            Frame::Parcel { number, parcel } => self.parcel(now, from, number, parcel, effects),
+            Frame::Parcel { number, parcel, anew } => {
+                self.parcel(now, from, number, parcel, anew, effects);
+            }
             Frame::Done { upto } => self.posted_done(now, from, upto, effects),
             Frame::Return { number, claim } => self.returned(now, from, number, claim, effects),
             Frame::Ask { number, user, command } => self.asked(now, from, number, user, *command, effects),

@@ -167,7 +167,7 @@ impl Relay {
                 self.exported(now, &user, number, page.map(|page| *page), effects);
             }
             Input::Rows { user, after, rows } => self.looked_back(now, &user, after, rows, effects),
-            Input::Redeliver { peer, number } => self.redeliver(now, peer, number, effects),
+            Input::Redeliver { user } => self.redeliver(now, &user, effects),
             Input::Holds { user } => self.holds(now, user),
             Input::Looked => self.looked(),
             Input::Leave { user } => self.leave(now, &user, effects),

@@ -57,7 +57,7 @@ struct Row {
     parcel: Arc<Parcel>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     /// In order of the numbers, without gaps.
     rows: VecDeque<Row>,
@@ -67,9 +67,15 @@ struct Queue {
     sent: usize,
     /// The peer has said over the present link that it has dealt with all up to this number.
     done: u64,
+    /// Users of whom the peer has returned a parcel over the present link.
+    returned: Map<UserHash, ()>,
 }
 
 impl Queue {
+    fn new() -> Self {
+        Self { rows: VecDeque::new(), last: 0, sent: 0, done: 0, returned: map() }
+    }
+
     /// Takes off the rows at the front that are over; gives those that the peer has.
     fn take_done(&mut self) -> Vec<Row> {
         let mut over = Vec::new();
@@ -127,7 +133,7 @@ impl Outbox {
     }
 
     fn put(&mut self, peer: NodeId, number: Option<u64>, parcel: Arc<Parcel>, state: State) -> u64 {
-        let queue = self.queues.entry(peer).or_default();
+        let queue = self.queues.entry(peer).or_insert_with(Queue::new);
         let number = number.unwrap_or(queue.last + 1);
         // Rows that went before the others did not leave gaps behind at a restart.
         for gone in queue.rows.back().map_or(number, |row| row.number + 1)..number {
@@ -247,8 +253,10 @@ impl Relay {
                 State::Ready | State::Unsure => {
                     let parcel =
                         if row.state == State::Unsure { unsure(&row.parcel) } else { row.parcel.clone() };
-                    effects
-                        .push(Effect::Send { to: peer, frame: Frame::Parcel { number: row.number, parcel } });
+                    let anew = !queue.returned.is_empty()
+                        && queue.returned.remove(&UserHash::of(&row.parcel.to)).is_some();
+                    let frame = Frame::Parcel { number: row.number, parcel, anew };
+                    effects.push(Effect::Send { to: peer, frame });
                     row.state = State::Sent;
                 }
                 State::Sent | State::Returned | State::Gone => {}
@@ -268,6 +276,7 @@ impl Relay {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
         (queue.sent, queue.done) = (0, 0);
+        queue.returned = map();
         for row in &mut queue.rows {
             if row.state == State::Sent {
                 row.state = State::Unsure;
@@ -310,78 +319,68 @@ impl Relay {
     ) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        let Some(row) = queue.row(number).filter(|row| row.state == State::Sent) else { return };
+        let Some(row) = queue.row(number).filter(|row| row.state == State::Sent) else {
+            return;
+        };
         row.state = State::Returned;
         let user = row.parcel.to.clone();
+        let hash = UserHash::of(&user);
+        queue.returned.insert(hash, ());
+        // Those that are on their way come back too; the others need not go.
+        let back: Vec<_> = queue
+            .rows
+            .iter()
+            .filter(|row| !matches!(row.state, State::Sent | State::Gone) && row.parcel.to == user)
+            .map(|row| row.number)
+            .collect();
         self.hear(now, claim.stamp);
-        self.take_in(now, UserHash::of(&user), claim, effects);
+        self.take_in(now, hash, claim, effects);
         if self.whose(&user) == Whose::Peer(peer)
             && let Some(claim) = self.claim_of(&user)
         {
             // It does not know yet that it is the owner.
-            let news = Frame::Claims(vec![(UserHash::of(&user), claim)]);
+            let news = Frame::Claims(vec![(hash, claim)]);
             effects.push(Effect::Send { to: peer, frame: news });
         }
-        self.move_row(now, peer, number, effects);
+        for number in back {
+            self.hold_back(peer, number);
+        }
+        self.forget_done(now, peer, effects);
         self.release(now, &[user], effects);
     }
 
-    /// Takes a parcel out of the outbox for `peer` and puts it where its mailbox is now, in one commit.
-    fn move_row(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+    /// Takes a parcel out of the outbox for `peer`, to go on from those held back when all of its user have come to rest there.
+    fn hold_back(&mut self, peer: NodeId, number: u64) {
         let Some(mesh) = &mut self.mesh else { return };
-        let Some(row) = mesh.outbox.queues.get_mut(&peer).and_then(|queue| queue.row(number)) else { return };
-        if row.state == State::Gone {
+        let Some(row) = mesh.outbox.queues.get_mut(&peer).and_then(|queue| queue.row(number)) else {
             return;
-        }
-        let sure = peer == HELD || matches!(row.state, State::Ready | State::Writing);
-        let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
-        let owner = match self.whose(&parcel.to) {
-            Whose::Mine => self.node,
-            Whose::Peer(owner) => owner,
-            Whose::Nobody => self.registrar(&parcel.to),
         };
-        if owner == self.node {
-            if self.whose(&parcel.to) == Whose::Nobody {
-                self.take_over(now, &parcel.to);
-            }
-            let again = || Input::Redeliver { peer, number };
-            let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
-            self.drop_row(peer, number, &parcel);
-            self.receive(now, slot, &parcel);
-            return self.forget_done(now, peer, effects);
-        }
-        if owner == peer && peer != HELD && !self.mesh.as_ref().is_some_and(|mesh| mesh.is_linked(peer)) {
-            return; // it waits where it is
-        }
+        let sure = matches!(row.state, State::Ready | State::Writing);
+        let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
         self.drop_row(peer, number, &parcel);
         let Some(mesh) = &mut self.mesh else { return };
-        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
-        self.commits.write(Write::Outbox { peer: owner, number, parcel });
-        self.commits.after(After::Post { peer: owner, number });
-        self.forget_done(now, peer, effects);
+        let number = mesh.outbox.put(HELD, None, parcel.clone(), State::Writing);
+        self.commits.write(Write::Outbox { peer: HELD, number, parcel });
+        self.commits.after(After::Post { peer: HELD, number });
     }
 
     fn drop_row(&mut self, peer: NodeId, number: u64, parcel: &Parcel) {
         let Some(mesh) = &mut self.mesh else { return };
         mesh.outbox.count_out(peer, parcel);
-        if let Some(queue) = mesh.outbox.queues.get_mut(&peer) {
-            if let Some(row) = queue.row(number) {
-                row.state = State::Gone;
-            }
+        if let Some(queue) = mesh.outbox.queues.get_mut(&peer)
+            && let Some(row) = queue.row(number)
+        {
+            row.state = State::Gone;
         }
         self.commits.write(Write::OutboxDone { peer, from: number, upto: number });
     }
 
-    /// The mailbox of a parcel that could not be put into it at once is there.
-    pub(super) fn redeliver(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
-        let Some(mesh) = &mut self.mesh else { return };
-        let Some(row) = mesh.outbox.queues.get_mut(&peer).and_then(|queue| queue.row(number)) else { return };
-        let user = row.parcel.to.clone();
-        self.move_row(now, peer, number, effects);
-        self.release(now, &[user], effects);
+    /// The mailbox that a parcel held back is for is there.
+    pub(super) fn redeliver(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) {
+        self.release(now, std::slice::from_ref(user), effects);
     }
 
-    /// Parcels of these users have left an outbox: those that were held back for that go on.
+    /// Parcels of these users may have come to rest: those held back go on, the oldest first.
     fn release(&mut self, now: Stamp, users: &[UserKey], effects: &mut Vec<Effect>) {
         for user in users {
             let hash = UserHash::of(user);
@@ -398,20 +397,53 @@ impl Relay {
                 continue;
             }
             let Some(queue) = mesh.outbox.queues.get(&HELD) else { continue };
-            let numbers: Vec<_> = queue
+            let mut rows: Vec<_> = queue
                 .rows
                 .iter()
                 .filter(|row| row.state != State::Gone && row.parcel.to == *user)
-                .map(|row| row.number)
+                .map(|row| (made(&row.parcel), row.number, row.parcel.clone()))
                 .collect();
-            for number in numbers {
-                self.move_row(now, HELD, number, effects);
+            rows.sort_by_key(|row| (row.0, row.1));
+            for (_, number, parcel) in rows {
+                if !self.go_on_from_held(now, owner, number, parcel, effects) {
+                    break;
+                }
             }
+            self.forget_done(now, HELD, effects);
         }
     }
 
-    /// Parcels in the outbox for `peer`, to which there is no link, whose mailbox is another's by now go there.
-    pub(super) fn redirect(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
+    /// Puts a parcel that was held back where its mailbox is, in one commit. `false`: the mailbox has to be read first.
+    fn go_on_from_held(
+        &mut self,
+        now: Stamp,
+        owner: NodeId,
+        number: u64,
+        parcel: Arc<Parcel>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if owner == self.node {
+            if self.whose(&parcel.to) == Whose::Nobody {
+                self.take_over(now, &parcel.to);
+            }
+            let again = || Input::Redeliver { user: parcel.to.clone() };
+            let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else {
+                return false;
+            };
+            self.drop_row(HELD, number, &parcel);
+            self.receive(now, slot, &parcel);
+            return true;
+        }
+        self.drop_row(HELD, number, &parcel);
+        let Some(mesh) = &mut self.mesh else { return false };
+        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
+        self.commits.write(Write::Outbox { peer: owner, number, parcel });
+        self.commits.after(After::Post { peer: owner, number });
+        true
+    }
+
+    /// Parcels in the outbox for `peer`, to which there is no link, whose mailbox is another's by now are held back for it.
+    fn redirect(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get(&peer) else { return };
         let moved: Vec<_> = queue
@@ -422,10 +454,12 @@ impl Relay {
             .collect();
         let mut users = Vec::new();
         for (number, user) in moved {
-            self.move_row(now, peer, number, effects);
+            self.hold_back(peer, number);
             users.push(user);
         }
+        users.sort_unstable();
         users.dedup();
+        self.forget_done(now, peer, effects);
         self.release(now, &users, effects);
     }
 
@@ -445,14 +479,14 @@ impl Relay {
                 self.redirect(now, peer, effects);
             }
         }
-        let Some(mesh) = &mut self.mesh else {
-            return;
-        };
+        let Some(mesh) = &mut self.mesh else { return };
         if !moved && now.0.saturating_sub(mesh.held_at.0) < HELD_US {
             return;
         }
         mesh.held_at = now;
-        let Some(held) = mesh.outbox.queues.get(&HELD).filter(|queue| !queue.rows.is_empty()) else { return };
+        let Some(held) = mesh.outbox.queues.get(&HELD).filter(|queue| !queue.rows.is_empty()) else {
+            return;
+        };
         let mut users: Vec<_> = held.rows.iter().map(|row| row.parcel.to.clone()).collect();
         users.sort_unstable();
         users.dedup();

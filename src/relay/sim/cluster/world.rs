@@ -552,7 +552,7 @@ impl World {
             device: client.device.clone(),
             token_issued: Stamp(1),
             cursor: client.cursor(),
-            reign: client.reign.filter(|_| !client.thin),
+            reign: client.reign,
             window: 1 + self.rng.below(6) as u16,
             delivered: self.rng.one_in(2),
         };
