@@ -351,7 +351,9 @@ impl Relay {
         mesh.peers.entry(peer).or_default().linked = true;
         mesh.inbound.insert(peer, Inbound::new());
         let all: Vec<_> = mesh.presence.iter().collect();
-        for some in all.chunks(1_024) {
+        // An empty table is told of, too: the peer waits for it before it lets anybody in.
+        let none = all.is_empty().then_some(&all[..]);
+        for some in all.chunks(1_024).chain(none) {
             effects.push(Effect::Send { to: peer, frame: Frame::Claims(some.to_vec()) });
         }
         self.tell_facts(peer, effects);

@@ -418,6 +418,22 @@ impl World {
         }
     }
 
+    fn open_nodes(&self) -> Vec<usize> {
+        let open = |at: &usize| self.nodes[*at].up && self.nodes[*at].doors && !self.nodes[*at].draining;
+        (0..self.nodes.len()).filter(open).collect()
+    }
+
+    /// A node that has started lets users in when it has heard all that it reaches, or has waited long enough.
+    fn open_doors(&mut self) {
+        for at in 0..self.nodes.len() {
+            let all = (0..self.nodes.len())
+                .filter(|&other| other != at && self.nodes[other].up)
+                .all(|other| self.nodes[at].heard.contains(&self.nodes[other].id));
+            let node = &mut self.nodes[at];
+            node.doors |= node.up && (all || self.now >= node.doors_by);
+        }
+    }
+
     fn line_of(&self, client: usize) -> Option<SessionId> {
         self.lines.iter().find(|(_, line)| line.client == client).map(|(id, _)| *id)
     }
@@ -498,8 +514,8 @@ impl World {
 
     /// Calls without an answer are put to some node that is there.
     fn place_calls(&mut self) {
-        let up: Vec<_> =
-            (0..self.nodes.len()).filter(|&at| self.nodes[at].up && !self.nodes[at].draining).collect();
+        self.open_doors();
+        let up: Vec<_> = self.open_nodes();
         if up.is_empty() {
             return;
         }
@@ -532,8 +548,8 @@ impl World {
     fn connect_someone(&mut self) {
         let at = self.rng.below(self.clients.len());
         if self.line_of(at).is_none() {
-            let up: Vec<_> =
-                (0..self.nodes.len()).filter(|&at| self.nodes[at].up && !self.nodes[at].draining).collect();
+            self.open_doors();
+            let up: Vec<_> = self.open_nodes();
             if !up.is_empty() {
                 let entry = up[self.rng.below(up.len())];
                 self.connect(at, entry);
