@@ -120,8 +120,9 @@ fn mailbox() -> impl Strategy<Value = MailboxRow> {
         (id(), stamp(), stamp()).prop_map(|(device, cursor, seen)| DeviceRow { device, cursor, seen });
     let sent =
         (any::<u128>(), stamp(), stamp()).prop_map(|(id, at, pos)| SentRow { id: MessageId(id), at, pos });
-    (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3))
-        .prop_map(|(last, trimmed, devices, sent)| MailboxRow { last, trimmed, devices, sent })
+    (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3)).prop_map(|(last, trimmed, devices, sent)| {
+        MailboxRow { last, trimmed, devices, sent, doubtful_until: trimmed }
+    })
 }
 
 fn summary() -> impl Strategy<Value = ConversationRow> {

@@ -123,10 +123,8 @@ impl Relay {
             Whose::Nobody => self.take_over(now, &parcel.to),
             Whose::Peer(_) => return self.send_back(from, number, hash, effects),
         }
-        let again = || Input::Frame {
-            from,
-            frame: Frame::Parcel { number, parcel: parcel.clone(), anew: false },
-        };
+        let again =
+            || Input::Frame { from, frame: Frame::Parcel { number, parcel: parcel.clone(), anew: false } };
         let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
         self.receive(now, slot, &parcel);
         #[cfg(test)]

@@ -82,7 +82,7 @@ impl Mailbox {
             known: None,
             stored,
             pinned: false,
-            doubtful_until: Stamp::ZERO,
+            doubtful_until: row.doubtful_until,
             used: true,
             sent: VecDeque::new(),
             sent_index: super::hash::map(),
@@ -301,6 +301,7 @@ impl Mailbox {
             trimmed: self.trimmed,
             devices: self.devices.clone(),
             sent: self.sent.iter().copied().collect(),
+            doubtful_until: self.doubtful_until,
         }
     }
 

@@ -165,7 +165,8 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
         }
     }
     let trimmed = if began_empty { rest.mailbox.trimmed } else { my_row.trimmed };
-    let mailbox = MailboxRow { last, trimmed, devices, sent };
+    let doubtful_until = my_row.doubtful_until.max(rest.mailbox.doubtful_until);
+    let mailbox = MailboxRow { last, trimmed, devices, sent, doubtful_until };
     Plan { rows: out, late, mailbox, conversations: talks.into_iter().collect(), chain }
 }
 

@@ -180,9 +180,7 @@ impl Relay {
         let term = before.map_or(1, |reign| reign.term + 1);
         let reign = Reign { term, owner: self.node };
         let recovered = before.is_some();
-        let mut chain: Vec<_> =
-            before.map(|reign| Epoch { reign, base: Stamp::ZERO, recovered: false }).into_iter().collect();
-        chain.push(Epoch { reign, base: if recovered { base } else { Stamp::ZERO }, recovered });
+        let chain = vec![Epoch { reign, base: if recovered { base } else { Stamp::ZERO }, recovered }];
         self.commits.write(Write::Claim { user: hash, row: ClaimRow { reign, stamp: base, chain } });
         let claim = Claim { owner: self.node, term, stamp: base, online: false };
         let Some(mesh) = &mut self.mesh else { return };
@@ -251,9 +249,7 @@ impl Relay {
             let reign = claim.reign();
             let recovered = claim.term > 1;
             let base = if recovered { mine.stamp } else { Stamp::ZERO };
-            let before =
-                known.map(|known| Epoch { reign: known.reign(), base: Stamp::ZERO, recovered: false });
-            let chain = before.into_iter().chain([Epoch { reign, base, recovered }]).collect();
+            let chain = vec![Epoch { reign, base, recovered }];
             self.commits.write(Write::Claim { user, row: ClaimRow { reign, stamp: mine.stamp, chain } });
             if let Some(slot) = self.slots.by_hash(user)
                 && let Some(name) = self.slots.user(slot).cloned()

@@ -93,6 +93,11 @@ impl Relay {
                 let (cursor, forked) = mailbox.bound(cursor, open.reign, known);
                 (Some(cursor), forked)
             }
+            // New here, but not to an owner before: it is owed what has come since.
+            None if known.is_none() && open.reign.is_some() && open.reign != mailbox.reign() => {
+                let (cursor, forked) = mailbox.bound(Stamp::MAX, open.reign, None);
+                (Some(cursor), forked)
+            }
             None => (known, false),
         };
         #[cfg(test)]
@@ -112,7 +117,8 @@ impl Relay {
         let reign = mailbox.reign();
         // One that says nothing may have been anywhere.
         let elsewhere = open.reign.map_or(mailbox.chain.len() > 1, |open| Some(open) != reign);
-        if elsewhere {
+        let doubted = elsewhere && mailbox.doubtful_until < Stamp(now.0.saturating_add(DOUBT_US / 2));
+        if doubted {
             mailbox.doubtful_until = Stamp(now.0.saturating_add(DOUBT_US));
         }
         mailbox.sessions.push(open.session);
@@ -132,10 +138,11 @@ impl Relay {
         };
         self.sessions.0.insert(open.session, session);
         let welcome = Effect::Welcome { session: open.session, start, why, reign };
-        if known.is_some() {
+        if known.is_some() && !doubted {
             effects.push(welcome);
         } else {
-            // Once welcomed, a device is known for good: where its stream began must survive a crash.
+            // Once welcomed, a device is known for good: where its stream began must survive a crash, and so must the doubt
+            // about what it sends.
             self.checkpoint(slot);
             self.commits.after(After::Effect(welcome));
         }

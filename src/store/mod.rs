@@ -141,6 +141,8 @@ pub struct MailboxRow {
     pub devices: Vec<DeviceRow>,
     /// Ids of the user's own latest sends, oldest first, with message time and position.
     pub sent: Vec<SentRow>,
+    /// Until then a send may be a retry of one that a former owner accepted.
+    pub doubtful_until: Stamp,
 }
 
 /// One of a user's own sends, remembered so that the same send again is the same message (P3).

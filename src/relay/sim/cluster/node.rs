@@ -60,8 +60,8 @@ impl Node {
             skew,
             links: BTreeMap::new(),
             heard: BTreeSet::new(),
-            doors_by: 0,
-            doors: true,
+            doors_by: 13_000_000,
+            doors: false,
             sabotage,
         }
     }

@@ -1020,7 +1020,15 @@ impl World {
             .map(|node| {
                 let mut waits = node.relay.unsettled();
                 waits.retain(|(_, count)| *count > 0);
-                (node.up, node.draining, node.inputs.len(), node.reads.len(), node.disk.is_busy(), node.relay.is_idle(), waits)
+                (
+                    node.up,
+                    node.draining,
+                    node.inputs.len(),
+                    node.reads.len(),
+                    node.disk.is_busy(),
+                    node.relay.is_idle(),
+                    waits,
+                )
             })
             .collect();
         panic!(
