@@ -74,6 +74,11 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// The one that a node begins with: all that its store holds is told to it.
+    pub fn at_start() -> Self {
+        Self { runs: true, ..Self::default() }
+    }
+
     /// Whether nothing is left to be found.
     pub fn is_over(&self) -> bool {
         self.clean && !self.is_wanted && !self.runs && self.queue.is_empty()

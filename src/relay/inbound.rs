@@ -233,7 +233,7 @@ impl Relay {
     /// Puts what a parcel holds into a mailbox, unless it is there.
     pub(super) fn receive(&mut self, now: Stamp, slot: Slot, parcel: &Parcel) {
         let Some(mailbox) = self.slots.get(slot) else { return };
-        let known = mailbox.known.as_ref().filter(|_| parcel.since.is_some());
+        let known = mailbox.known.as_ref();
         match &parcel.item {
             Item::Message(message) => {
                 if known.is_some_and(|known| known.holds(message.id)) {

@@ -87,7 +87,8 @@ impl Mesh {
             leftovers: BTreeSet::new(),
             watched: map(),
             draining: false,
-            look: Look::default(),
+            // Until all that the store holds has been told.
+            look: Look::at_start(),
             moved: false,
             held_at: Stamp::ZERO,
             transfers: 0,

@@ -28,6 +28,9 @@ use std::{
 /// Parcels sent to a node and not answered.
 const WINDOW: usize = 8_192;
 
+/// How long after it was made a parcel may go on without a look whether it has come by another way.
+const PROMPT_US: u64 = 2_000_000;
+
 /// How often what is held back is looked at, should nothing else have set it going.
 const HELD_US: u64 = 200_000;
 
@@ -278,7 +281,8 @@ impl Relay {
         (queue.sent, queue.done) = (0, 0);
         queue.returned = map();
         for row in &mut queue.rows {
-            if row.state == State::Sent {
+            // One that was not sent when it was made is old by now: its sender may have tried again elsewhere.
+            if matches!(row.state, State::Sent | State::Ready) {
                 row.state = State::Unsure;
             }
         }
@@ -422,6 +426,8 @@ impl Relay {
         parcel: Arc<Parcel>,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        let old = now.0.saturating_sub(made(&parcel).0) > PROMPT_US;
+        let parcel = if old { unsure(&parcel) } else { parcel };
         if owner == self.node {
             if self.whose(&parcel.to) == Whose::Nobody {
                 self.take_over(now, &parcel.to);

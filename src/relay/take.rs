@@ -96,7 +96,7 @@ impl Relay {
         reign: Reign,
         effects: &mut Vec<Effect>,
     ) {
-        if self.has_left_over(&user) {
+        if self.whose(&user) != Whose::Mine && self.has_left_over(&user) {
             return self.refuse_give(from, number, user, effects);
         }
         if let Some(mesh) = &mut self.mesh {
@@ -107,7 +107,13 @@ impl Relay {
     /// Whether this node still has what it owes the mailbox's owner: that goes there first, or taking the mailbox in would
     /// overwrite it.
     fn has_left_over(&self, user: &UserKey) -> bool {
-        self.mesh.as_ref().is_some_and(|mesh| mesh.leftovers.contains(user) || mesh.gives.contains_key(user))
+        // While the store is being looked through, nobody knows what is in it.
+        self.mesh.as_ref().is_some_and(|mesh| {
+            mesh.leftovers.contains(user)
+                || mesh.gives.contains_key(user)
+                || mesh.look.is_wanted
+                || mesh.look.runs
+        })
     }
 
     fn refuse_give(&mut self, from: NodeId, number: u64, user: UserKey, effects: &mut Vec<Effect>) {
@@ -185,8 +191,6 @@ impl Relay {
         let stamp = self.clock.tick(now);
         chain.push(Epoch { reign, base, recovered: false });
         chain.drain(..chain.len().saturating_sub(MAX_CHAIN));
-        // What an earlier try has left.
-        self.commits.write(Write::Forget { user: user.clone() });
         for (pos, row, _) in rows {
             self.commits.write(Write::Entry { user: user.clone(), pos, row });
         }
@@ -309,8 +313,7 @@ impl Relay {
         let Some(claim) = self.claim_of(&user) else { return };
         let frame = Frame::Taken { number, user: user.clone(), claim };
         effects.push(Effect::Send { to: from, frame });
-        let going = self.mesh.as_ref().is_some_and(|mesh| mesh.gives.contains_key(&user));
-        if going || self.slots.frozen(&user) != Some(slot) {
+        if self.is_going(&user) || self.slots.frozen(&user) != Some(slot) {
             return;
         }
         let parked = self.slots.thaw(slot);

@@ -49,6 +49,7 @@ impl Node {
         let id = NodeId::of(name);
         let mut relay = Relay::new(id, limits(), Stamp::ZERO);
         relay.sabotage = sabotage;
+        relay.handle(Stamp::ZERO, Input::Looked, &mut Vec::new());
         Self {
             id,
             relay,
