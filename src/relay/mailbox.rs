@@ -264,6 +264,11 @@ impl Mailbox {
         self.known.as_ref().is_some_and(|known| known.holds(id))
     }
 
+    /// Whether it had other owners before this node.
+    pub fn had_others(&self) -> bool {
+        self.chain.len() > 1 || self.recovered_at().is_some()
+    }
+
     /// Where an owner last took it over without what the owner before had. What that one had lies below, when it comes, or
     /// is not known here.
     pub fn recovered_at(&self) -> Option<Stamp> {
@@ -279,12 +284,18 @@ impl Mailbox {
             Some(reign) => match self.chain.iter().position(|epoch| epoch.reign == reign) {
                 // What that owner gave and was handed on lies below where its successor began.
                 Some(at) => self.chain[at + 1].base,
-                None if own.recovered && reign < own.reign => own.base,
-                None => known.unwrap_or(self.trimmed),
+                // Its positions say nothing about what is here, but for what the device is known to have of it.
+                None => known.unwrap_or_else(|| self.lowest()),
             },
             None => own.base.max(known.unwrap_or_default()),
         };
         (cursor.min(bound), cursor > bound)
+    }
+
+    /// Up to where any device is sure to have all that is here.
+    fn lowest(&self) -> Stamp {
+        let devices = self.devices.iter().map(|row| row.cursor);
+        devices.chain(self.recovered_at()).min().unwrap_or(self.trimmed)
     }
 
     /// The checkpoint of everything.

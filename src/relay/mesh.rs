@@ -220,8 +220,11 @@ impl Relay {
         if before.is_none_or(|before| before.reign() != claim.reign()) {
             mesh.moved = true;
             // Held data keeps its chain: it is handed over with the mailbox, from memory.
-            let row = ClaimRow { reign: claim.reign(), stamp: claim.stamp, chain: Vec::new() };
-            self.commits.write(Write::Claim { user, row });
+            // One that is on its way to the disk with its mailbox stands there.
+            if !mesh.takes.is_writing_hash(user) {
+                let row = ClaimRow { reign: claim.reign(), stamp: claim.stamp, chain: Vec::new() };
+                self.commits.write(Write::Claim { user, row });
+            }
             if before.is_some_and(|before| before.owner == me) {
                 self.lost(now, user, claim, effects);
             }

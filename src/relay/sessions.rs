@@ -116,7 +116,7 @@ impl Relay {
         };
         let reign = mailbox.reign();
         // One that says nothing may have been anywhere.
-        let elsewhere = open.reign.map_or(mailbox.chain.len() > 1, |open| Some(open) != reign);
+        let elsewhere = open.reign.map_or(mailbox.had_others(), |open| Some(open) != reign);
         let doubted = elsewhere && mailbox.doubtful_until < Stamp(now.0.saturating_add(DOUBT_US / 2));
         if doubted {
             mailbox.doubtful_until = Stamp(now.0.saturating_add(DOUBT_US));

@@ -65,6 +65,10 @@ impl Takes {
         self.writing.contains_key(user)
     }
 
+    pub fn is_writing_hash(&self, user: UserHash) -> bool {
+        self.writing.keys().any(|writing| UserHash::of(writing) == user)
+    }
+
     pub fn is_merging(&self, user: &UserKey) -> bool {
         self.merging.contains_key(user)
     }
