@@ -40,7 +40,7 @@ pub use frames::{Frame, Lane, Rest};
 use crate::{
     gossip::{Claim, Directory, Fact, FactKey, FactValue},
     model::{Clock, EntryRow, NodeId, Stamp, UserHash, UserKey},
-    store::Write,
+    store::{Snapshot, Write},
 };
 use commits::{After, Commits};
 use mesh::Mesh;
@@ -121,6 +121,9 @@ impl Relay {
             Input::Lag { session } => self.lag(session, effects),
             Input::Command { to, user, command } => self.command(now, to, user, command, effects),
             Input::Loaded { user, snapshot } => {
+                if self.is_outdated(&user, &snapshot) {
+                    return self.load_later(user);
+                }
                 let behind = snapshot.after.last().map(|last| last.0);
                 let parked = self.slots.loaded(&user, *snapshot);
                 if let Some(owner) =
@@ -307,6 +310,14 @@ impl Relay {
             }
         }
         None
+    }
+
+    /// Whether this node has become the mailbox's owner anew while it was being read.
+    fn is_outdated(&self, user: &UserKey, snapshot: &Snapshot) -> bool {
+        let Some(claim) = self.claim_of(user).filter(|claim| claim.owner == self.node) else {
+            return false;
+        };
+        snapshot.chain.last().is_none_or(|epoch| epoch.reign != claim.reign())
     }
 
     /// Reads a mailbox once all that is under way is durable: it may have come, or have been forgotten, just now.
