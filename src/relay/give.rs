@@ -227,7 +227,8 @@ impl Relay {
         let Some(mailbox) = self.slots.get(give.slot) else {
             return;
         };
-        if mailbox.committed < mailbox.last {
+        // What is being merged into it goes with it.
+        if mailbox.committed < mailbox.last || mesh.takes.is_merging(user) {
             return;
         }
         give.phase = Phase::Reading;

@@ -21,6 +21,9 @@ pub(super) const SENT_WINDOW: usize = 512;
 /// Devices remembered for each user.
 pub(super) const MAX_DEVICES: usize = 32;
 
+/// How long after a mailbox or a device has come from another owner sends may be retries of what that one accepted.
+pub(super) const DOUBT_US: u64 = 600_000_000;
+
 /// Reigns that a mailbox remembers.
 pub(super) const MAX_CHAIN: usize = 16;
 

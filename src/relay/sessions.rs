@@ -11,14 +11,12 @@ use super::{
     Answer, Effect, Frame, Input, KickReason, NotResumed, Open, Place, Refused, Relay, ReplyTo, SessionId,
     commits::After,
     hash::{Map, map},
+    mailbox::DOUBT_US,
     mesh::Whose,
     slots::Slot,
 };
 use crate::model::{Conversation, DeviceId, Entry, Stamp, UserKey};
 use std::collections::VecDeque;
-
-/// How long after a device has come from another owner its sends may be retries of what that one accepted.
-const DOUBT_US: u64 = 600_000_000;
 
 /// Entries on their way to a device at the most, whatever it asks for.
 const MAX_WINDOW: u16 = 1_024;

@@ -10,7 +10,7 @@ use super::{
     Effect, Frame, Input, Relay,
     commits::After,
     frames::Rest,
-    mailbox::{MAX_CHAIN, Mailbox},
+    mailbox::{DOUBT_US, MAX_CHAIN, Mailbox},
     merge::{self, Theirs},
     mesh::Whose,
     slots::Slot,
@@ -38,7 +38,8 @@ struct Merging {
     from: NodeId,
     number: u64,
     slot: Slot,
-    theirs: Theirs,
+    /// `None` once it is being written.
+    theirs: Option<Theirs>,
 }
 
 /// Mailboxes on their way in.
@@ -181,7 +182,9 @@ impl Relay {
     fn import(&mut self, now: Stamp, from: NodeId, number: u64, take: Take, rest: Rest) {
         let Take { user, reign, rows, .. } = take;
         let hash = UserHash::of(&user);
-        let Rest { mailbox, conversations, mut chain } = rest;
+        let Rest { mut mailbox, conversations, mut chain } = rest;
+        // The giver may have taken this try for failed, and have gone on.
+        mailbox.doubtful_until = Stamp(now.0.saturating_add(DOUBT_US));
         let base = chain.last().map_or(mailbox.last, |epoch| epoch.base.max(mailbox.last));
         #[cfg(test)]
         let raise = !self.broken(super::sabotage::Sabotage::ClockNotRaised);
@@ -241,7 +244,7 @@ impl Relay {
         let Some(take) = mesh.takes.open.remove(&(from, number)) else { return };
         self.slots.freeze(slot);
         let theirs = Theirs { rows: take.rows, rest };
-        mesh.takes.merging.insert(take.user.clone(), Merging { from, number, slot, theirs });
+        mesh.takes.merging.insert(take.user.clone(), Merging { from, number, slot, theirs: Some(theirs) });
         let ask = Effect::Rows { user: take.user, after: Stamp::ZERO };
         self.commits.after(After::Effect(ask));
     }
@@ -255,8 +258,11 @@ impl Relay {
         effects: &mut Vec<Effect>,
     ) {
         let Some(mesh) = &mut self.mesh else { return };
-        let Some(Merging { from, number, slot, theirs }) = mesh.takes.merging.remove(user) else { return };
+        let Some(merging) = mesh.takes.merging.get_mut(user) else { return };
+        let (from, number, slot) = (merging.from, merging.number, merging.slot);
+        let Some(theirs) = merging.theirs.take() else { return };
         let (Some(rows), Some(mailbox)) = (rows, self.slots.get_mut(slot)) else {
+            mesh.takes.merging.remove(user);
             let parked = self.slots.thaw(slot);
             return self.again(now, parked, effects);
         };
@@ -265,7 +271,7 @@ impl Relay {
         #[cfg(not(test))]
         let forgets = false;
         let plan = merge::plan(&rows, mailbox, theirs, forgets);
-        let sessions = std::mem::take(&mut mailbox.sessions);
+        let (sessions, pinned) = (std::mem::take(&mut mailbox.sessions), mailbox.pinned);
         let hash = UserHash::of(user);
         for (pos, row) in plan.rows {
             self.commits.write(Write::Entry { user: user.clone(), pos, row });
@@ -281,7 +287,7 @@ impl Relay {
             chain: plan.chain.clone(),
         };
         *mailbox = Mailbox::restore(user.clone(), snapshot);
-        mailbox.sessions = sessions;
+        (mailbox.sessions, mailbox.pinned) = (sessions, pinned);
         for (row, message) in plan.late {
             let pos = self.clock.tick(now);
             match (row, message) {
@@ -314,6 +320,9 @@ impl Relay {
         number: u64,
         effects: &mut Vec<Effect>,
     ) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.takes.merging.remove(&user);
+        }
         let Some(claim) = self.claim_of(&user) else { return };
         let frame = Frame::Taken { number, user: user.clone(), claim };
         effects.push(Effect::Send { to: from, frame });

@@ -386,6 +386,10 @@ impl World {
         for by in 0..self.nodes.len() {
             if by != at {
                 self.alive.insert((by, at), false);
+                // A new incarnation.
+                if self.alive[&(at, by)] {
+                    self.believe(at, by, true);
+                }
             }
         }
         for effect in effects {
