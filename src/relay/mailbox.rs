@@ -288,17 +288,11 @@ impl Mailbox {
                 // What that owner gave and was handed on lies below where its successor began.
                 Some(at) => self.chain[at + 1].base,
                 // Its positions say nothing about what is here, but for what the device is known to have of it.
-                None => known.unwrap_or_else(|| self.lowest()),
+                None => known.unwrap_or(self.trimmed),
             },
             None => own.base.max(known.unwrap_or_default()),
         };
         (cursor.min(bound), cursor > bound)
-    }
-
-    /// Up to where any device is sure to have all that is here.
-    fn lowest(&self) -> Stamp {
-        let devices = self.devices.iter().map(|row| row.cursor);
-        devices.chain(self.recovered_at()).min().unwrap_or(self.trimmed)
     }
 
     /// The checkpoint of everything.

@@ -96,8 +96,10 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
                 }
             }
             EntryRow::Change(change) if pos <= limit => kept.push((pos, EntryRow::Change(change))),
-            // What was read on the other side no longer counts; its watermark means nothing here.
-            EntryRow::Change(Change::Read { .. }) => {}
+            // What was read on the other side no longer counts. Its watermark means nothing here, but for what keeps its place.
+            EntryRow::Change(Change::Read { conversation, .. }) => {
+                theirs.entry(conversation).or_default().read_late = true;
+            }
             EntryRow::Change(change) if changes.contains(&&change) => {}
             EntryRow::Change(change) => late.push((EntryRow::Change(change), None)),
         }
@@ -125,6 +127,7 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
         for (conversation, row) in rest.conversations {
             let numbering = theirs.get(&conversation).copied().unwrap_or_default();
             let newest = newest_kept(&out, &conversation, base);
+            let name = conversation.clone();
             let talk = talks.entry(conversation).or_default();
             let read_here = talk.read_ordinal > 0;
             talk.counted += numbering.count;
@@ -133,6 +136,11 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
             talk.read = talk.read.max(row.read.min(limit));
             talk.peer_read = talk.peer_read.max(row.peer_read);
             talk.removed = talk.removed.max(row.removed.min(limit));
+            if numbering.read_late && numbering.kept_read > 0 {
+                let (upto, ordinal) = (row.read.min(limit), numbering.kept_read);
+                let change = Change::Read { conversation: name, upto, ordinal, removed: false };
+                late.push((EntryRow::Change(change), None));
+            }
             if talk.last == Stamp::ZERO
                 && let Some((pos, at, id)) = newest
             {
@@ -204,12 +212,20 @@ struct Numbering {
     count: u32,
     /// Those of them that were read.
     kept_read: u32,
+    /// It was read after what keeps its place.
+    read_late: bool,
 }
 
 impl Numbering {
     fn of(row: &ConversationRow) -> Self {
         // Without any row all that it ever counted lies before.
-        Self { read: row.read_ordinal, begun: false, count: row.counted, kept_read: row.read_ordinal }
+        Self {
+            read: row.read_ordinal,
+            begun: false,
+            count: row.counted,
+            kept_read: row.read_ordinal,
+            read_late: false,
+        }
     }
 
     fn begin(&mut self, ordinal: u32, counts: bool) {

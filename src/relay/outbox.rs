@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     gossip::Claim,
-    model::{Item, NodeId, Parcel, Stamp, UserHash, UserKey},
+    model::{Clock, Item, NodeId, Parcel, Stamp, UserHash, UserKey},
     store::Write,
 };
 use std::{
@@ -186,7 +186,9 @@ fn made(parcel: &Parcel) -> Stamp {
 
 /// The parcel, marked as one that its mailbox may have.
 fn unsure(parcel: &Arc<Parcel>) -> Arc<Parcel> {
-    let since = parcel.since.map_or(made(parcel), |since| since.min(made(parcel)));
+    // The mailbox may have it from a node whose clock is behind that of the one that made it.
+    let made = Stamp(made(parcel).0.saturating_sub(Clock::MAX_AHEAD_US));
+    let since = parcel.since.map_or(made, |since| since.min(made));
     Arc::new(Parcel { since: Some(since), ..Parcel::clone(parcel) })
 }
 
