@@ -72,9 +72,7 @@ impl Relay {
         let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
             Addressee::Waits => return,
             // The owner before this one delivered it, and its sender did not hear of that.
-            Addressee::Here(slot) if sender != Some(slot) && self.has(slot, id) => {
-                Target::Nobody
-            }
+            Addressee::Here(slot) if sender != Some(slot) && self.has(slot, id) => Target::Nobody,
             Addressee::Here(slot) => Target::Mailbox(slot),
             Addressee::Away => Target::Parcel(peer, since),
         };

@@ -272,6 +272,10 @@ impl Relay {
         let forgets = false;
         let plan = merge::plan(&rows, mailbox, theirs, forgets);
         let (sessions, pinned) = (std::mem::take(&mut mailbox.sessions), mailbox.pinned);
+        let mut known = mailbox.known.take();
+        if let Some(known) = &mut known {
+            plan.rows.iter().for_each(|(_, row)| known.add(row));
+        }
         let hash = UserHash::of(user);
         for (pos, row) in plan.rows {
             self.commits.write(Write::Entry { user: user.clone(), pos, row });
@@ -287,7 +291,7 @@ impl Relay {
             chain: plan.chain.clone(),
         };
         *mailbox = Mailbox::restore(user.clone(), snapshot);
-        (mailbox.sessions, mailbox.pinned) = (sessions, pinned);
+        (mailbox.sessions, mailbox.pinned, mailbox.known) = (sessions, pinned, known);
         for (row, message) in plan.late {
             let pos = self.clock.tick(now);
             match (row, message) {

@@ -430,9 +430,8 @@ impl World {
     /// A node that has started lets users in when it has heard all that it reaches, or has waited long enough.
     fn open_doors(&mut self) {
         for at in 0..self.nodes.len() {
-            let all = (0..self.nodes.len())
-                .filter(|&other| other != at && self.nodes[other].up)
-                .all(|other| {
+            let all =
+                (0..self.nodes.len()).filter(|&other| other != at && self.nodes[other].up).all(|other| {
                     self.nodes[at].heard.contains(&self.nodes[other].id) && self.alive[&(other, at)]
                 });
             let node = &mut self.nodes[at];
