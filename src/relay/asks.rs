@@ -29,7 +29,6 @@ struct Ask {
 /// Questions under way.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    next: u64,
     open: BTreeMap<u64, Ask>,
 }
 
@@ -82,8 +81,8 @@ impl Relay {
             effects.push(Effect::Reply { to, answer: Err(why) });
             return false;
         }
-        mesh.asks.next += 1;
-        let number = mesh.asks.next;
+        // Unlike any from before a restart, which may be answered still.
+        let number = self.clock.tick(now).0;
         let ask =
             Ask { to, user: user.clone(), command: command.clone(), asked: None, since: now, last: now };
         mesh.asks.open.insert(number, ask);

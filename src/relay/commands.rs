@@ -25,6 +25,13 @@ impl Relay {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
+        // What a session says after its mailbox has moved must not be taken when it comes back: what it said before was not.
+        if let ReplyTo::Session(session, _) = to
+            && self.mesh.is_some()
+            && self.sessions.get(session).is_none()
+        {
+            return effects.push(Effect::Reply { to, answer: Err(Refused::Elsewhere) });
+        }
         if needs_mailbox(&command)
             && self.waits_for_give(&user, || Input::Command {
                 to,

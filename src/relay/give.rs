@@ -106,8 +106,8 @@ impl Relay {
         // One that was lost long ago does not know its reign any more; it is below all others.
         let none = Reign { term: 0, owner: self.node };
         let reign = self.slots.get(slot).and_then(|mailbox| mailbox.reign()).unwrap_or(none);
-        mesh.transfers += 1;
-        let number = mesh.transfers;
+        // Unlike any from before a restart, which may be answered still.
+        let number = self.clock.tick(now).0;
         let give = Give {
             number,
             to,

@@ -68,7 +68,6 @@ pub(super) struct Mesh {
     pub moved: bool,
     /// When the parcels held back were last looked at.
     pub held_at: Stamp,
-    pub transfers: u64,
 }
 
 impl Mesh {
@@ -91,7 +90,6 @@ impl Mesh {
             look: Look::at_start(),
             moved: false,
             held_at: Stamp::ZERO,
-            transfers: 0,
         }
     }
 

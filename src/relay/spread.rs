@@ -26,7 +26,6 @@ struct Spread {
 /// Answers that wait for peers.
 #[derive(Debug, Default)]
 pub(super) struct Spreads {
-    next: u64,
     open: BTreeMap<u64, Spread>,
     /// Facts asserted since the last answer was promised.
     pub fresh: Vec<(FactKey, Fact)>,
@@ -53,8 +52,7 @@ impl Relay {
         if facts.is_empty() || peers.is_empty() {
             return self.commits.after(After::Reply { to, answer: Ok(answer) });
         }
-        mesh.spreads.next += 1;
-        let number = mesh.spreads.next;
+        let number = self.clock.tick(now).0;
         for &to in &peers {
             let frame = Frame::Facts { number, facts: facts.clone() };
             self.commits.after(After::Effect(Effect::Send { to, frame }));
