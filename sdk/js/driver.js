@@ -5,9 +5,11 @@
 
 import { DeviceNames, randomName } from './device.js';
 import { HongyanError } from './errors.js';
+import { measure } from './measure.js';
 import { utf8Length } from './message.js';
 import { Session } from './session.js';
 import { Store, browserStorage, memoryStorage } from './storage.js';
+import { TIMES } from './times.js';
 import { PollTransport, WsTransport } from './transports.js';
 
 /**
@@ -18,15 +20,20 @@ import { PollTransport, WsTransport } from './transports.js';
  * @typedef {{user: string, name: string, portrait: string, resumed: boolean, why?: string}} Welcome
  * @typedef {{token: string, promise: Promise<Welcome>, resolve: (info: Welcome) => void, reject: (error: Error) => void}} Connecting
  *
+ * @typedef {{name: string, transport: import('./transports.js').Transport, out: any[]}} Line `out`: frames to be sent with the next microtask
+ *
  * @typedef {object} DriverOptions see `Options` in hongyan.js
  * @property {string} url
  * @property {string[]} transports
+ * @property {'nearest' | 'home'} relay
  * @property {string} sdk
  * @property {string} [device]
  * @property {import('./storage.js').StorageLike} [storage]
  * @property {any} [WebSocket]
  * @property {typeof fetch} [fetch]
  * @property {() => number} [random]
+ * @property {boolean} [secure]
+ * @property {any} [times]
  */
 
 /** Longest delay that `setTimeout` keeps. */
@@ -46,10 +53,11 @@ export class Driver {
   #names;
   #releaseDevice = () => {};
 
-  /** @type {import('./transports.js').Transport | null} */
-  #transport = null;
-  /** @type {any[]} frames to be sent with the next microtask */
-  #out = [];
+  /** @type {Map<number, Line>} open connections */
+  #lines = new Map();
+
+  /** @type {string | undefined} kind of network, where the browser tells */
+  #network;
 
   /** @type {Input[]} */
   #inputs = [];
@@ -68,7 +76,7 @@ export class Driver {
   #requests = new Map();
   #nextKey = 1;
 
-  /** @type {number | null} a cursor to be stored */
+  /** @type {{pos: number, epoch: string | null} | null} a cursor to be stored */
   #cursor = null;
   #unsentChanged = false;
 
@@ -80,7 +88,8 @@ export class Driver {
     const { url, storage } = options;
     this.#options = options;
     this.#emit = emit;
-    this.session = new Session(options);
+    const secure = options.secure ?? globalThis.location?.protocol === 'https:';
+    this.session = new Session({ ...options, secure });
     this.#store = new Store(storage ?? browserStorage('localStorage') ?? memoryStorage(), url);
     const locks = storage || typeof navigator === 'undefined' ? null : (navigator.locks ?? null);
     this.#names = new DeviceNames(this.#store, storage ? null : browserStorage('sessionStorage'), locks);
@@ -159,8 +168,11 @@ export class Driver {
   #execute(effect) {
     switch (effect.do) {
       case 'open': return this.#open(effect.conn, effect.transport, effect.url);
-      case 'close': return this.#close(effect.bye);
-      case 'transmit': return this.#transmit(effect.frames);
+      case 'close': return this.#close(effect.conn, effect.bye);
+      case 'line':
+        this.transportName = this.#lines.get(effect.conn)?.name ?? this.transportName;
+        return;
+      case 'transmit': return this.#transmit(effect.conn, effect.frames);
       case 'state': return this.#changed(effect);
       case 'event': return this.#emit(effect.name, effect.detail);
       case 'settle': return this.#settle(effect.cid, effect.message, effect.error);
@@ -168,8 +180,10 @@ export class Driver {
       case 'connected': return this.#connecting?.resolve(effect.info);
       case 'refused': return this.#connecting?.reject(effect.error);
       case 'identify': return this.#identify(effect.user);
+      case 'measure': return void this.#measure(effect);
+      case 'remember': return this.#store.setRelays(effect.record);
       case 'cursor':
-        this.#cursor = effect.pos;
+        this.#cursor = { pos: effect.pos, epoch: effect.epoch };
         return this.#persistSoon();
       case 'unsent':
         if (!this.#unsentChanged) this.#persistSoon();
@@ -191,34 +205,44 @@ export class Driver {
 
   /** @param {number} conn @param {string} name @param {string} url */
   #open(conn, name, url) {
-    this.transportName = name;
+    if (this.#lines.size === 0) this.transportName = name;
     /** @type {import('./transports.js').Listener} */
     const listener = {
       opened: () => this.#run({ type: 'opened', conn }),
       frames: (frames) => this.#run({ type: 'frames', conn, frames }),
       closed: (code, error) => this.#run({ type: 'closed', conn, code, error }),
     };
-    this.#transport = name === 'ws' ? new WsTransport(url, listener, this.#options) : new PollTransport(url, listener, this.#options);
+    const transport = name === 'ws' ? new WsTransport(url, listener, this.#options) : new PollTransport(url, listener, this.#options);
+    this.#lines.set(conn, { name, transport, out: [] });
   }
 
-  #close(bye = false) {
-    if (bye) this.#flush();
-    this.#out = [];
-    this.#transport?.close(bye);
-    this.#transport = null;
+  /** @param {number} conn */
+  #close(conn, bye = false) {
+    if (bye) this.#flush(conn);
+    this.#lines.get(conn)?.transport.close(bye);
+    this.#lines.delete(conn);
   }
 
-  /** @param {any[]} frames */
-  #transmit(frames) {
-    if (this.#out.length === 0) queueMicrotask(() => this.#flush());
-    this.#out.push(...frames);
+  /** @param {number} conn @param {any[]} frames */
+  #transmit(conn, frames) {
+    const line = this.#lines.get(conn);
+    if (!line) return;
+    if (line.out.length === 0) queueMicrotask(() => this.#flush(conn));
+    line.out.push(...frames);
   }
 
-  /** All frames of this microtask in as few transport messages as the size limit allows. */
-  #flush() {
-    const frames = this.#out;
-    this.#out = [];
-    for (const text of batches(frames, this.session.limits.frame)) this.#transport?.send(text);
+  /** All frames of this microtask in as few transport messages as the size limit allows. @param {number} conn */
+  #flush(conn) {
+    const line = this.#lines.get(conn);
+    if (!line) return;
+    for (const text of batches(line.out.splice(0), this.session.limits.frame)) line.transport.send(text);
+  }
+
+  /** @param {any} what */
+  async #measure(what) {
+    const { fetch = globalThis.fetch, times } = this.#options;
+    const found = await measure(what, { fetch, times: { ...TIMES, ...times } });
+    this.#run({ type: 'measured', ...found });
   }
 
   // ── What the page is told ───────────────────────────────────────────────────
@@ -265,16 +289,17 @@ export class Driver {
       this.device = name;
       this.#releaseDevice = release;
     }
-    for (const input of this.#inputs) if (input.type === 'connect') input.device = this.device;
+    for (const input of this.#inputs) if (input.type === 'connect') Object.assign(input, { device: this.device, relay: this.#store.relays() });
     this.#claiming = false;
     this.#run();
   }
 
   /** The session wants to know what storage has of this user. @param {string} user */
   #identify(user) {
-    const cursor = this.#store.cursor(user, this.device);
+    const { pos, epoch } = this.#store.cursor(user, this.device);
+    const seen = this.#store.seen(user, this.device);
     const sends = this.#store.unsent(user, this.device);
-    this.#inputs.unshift({ type: 'restored', cursor, sends });
+    this.#inputs.unshift({ type: 'restored', cursor: pos, epoch, seen, sends });
     if (!this.#options.device) void this.#adopt(user);
   }
 
@@ -298,8 +323,9 @@ export class Driver {
   }
 
   #persist() {
-    const { user, outbox } = this.session;
+    const { user, outbox, seen } = this.session;
     if (user === null) return;
+    this.#store.setSeen(user, this.device, seen.changes()); // first: what follows relies on them
     if (this.#unsentChanged) this.#store.setUnsent(user, this.device, outbox.unsent());
     this.#unsentChanged = false;
     if (this.#cursor !== null) this.#store.setCursor(user, this.device, this.#cursor);
@@ -311,9 +337,11 @@ export class Driver {
   /** @param {boolean} on */
   #listen(on) {
     const change = on ? 'addEventListener' : 'removeEventListener';
-    globalThis[change]?.('online', this.#wake);
+    globalThis[change]?.('online', this.#online);
     globalThis[change]?.('pageshow', this.#wake);
     if (typeof document !== 'undefined') document[change]('visibilitychange', this.#wake);
+    connection()?.[change]?.('change', this.#online);
+    this.#network = connection()?.type;
   }
 
   /** The network is back, or somebody looks at the page: now is a good time to try. */
@@ -321,6 +349,19 @@ export class Driver {
     if (typeof document !== 'undefined' && document.visibilityState === 'hidden') return;
     this.#run({ type: 'wake' });
   };
+
+  /** It may be another network. Of the browser's estimates of the same one (`change` too) nothing follows. */
+  #online = (/** @type {any} */ event) => {
+    const network = connection()?.type;
+    if (event?.type === 'change' && network === this.#network) return;
+    this.#network = network;
+    this.#run({ type: 'wake', changed: true });
+  };
+}
+
+/** @returns {any} what the browser says of its network, if anything */
+function connection() {
+  return typeof navigator === 'undefined' ? undefined : /** @type {any} */ (navigator).connection;
 }
 
 /**

@@ -22,7 +22,8 @@ const SEND_OPTIONS = ['counted', 'stored', 'status', 'mentioned', 'push'];
 
 /**
  * @typedef {object} Options
- * @property {string} [url] `http(s)://host[:port]` of a node; default: where this module came from
+ * @property {string} [url] `http(s)://host[:port]` of a node: home; default: where this module came from
+ * @property {'nearest' | 'home'} [relay] `nearest` (default): go over to the nearest relay of the service; `home`: stay at `url`
  * @property {string[]} [transports] `ws` and `poll`, tried in this order
  * @property {string} [device] device name, 1 to 64 bytes; default: one for this tab
  * @property {import('./storage.js').StorageLike} [storage] default: `localStorage`, else memory
@@ -34,6 +35,7 @@ const SEND_OPTIONS = ['counted', 'stored', 'status', 'mentioned', 'push'];
  * @property {typeof fetch} [fetch] the same
  * @property {any} [times] see times.js; for tests
  * @property {() => number} [random] 0 to 1; for tests
+ * @property {boolean} [secure] only https relays; default: when the page or home is https
  */
 
 export class Hongyan extends EventTarget {
@@ -49,8 +51,10 @@ export class Hongyan extends EventTarget {
     if (transports.length === 0 || transports.some((name) => name !== 'ws' && name !== 'poll')) {
       throw new TypeError(`transports has to be a list of 'ws' and 'poll', not ${JSON.stringify(transports)}`);
     }
+    const { relay = 'nearest' } = options;
+    if (relay !== 'nearest' && relay !== 'home') throw new TypeError(`relay has to be 'nearest' or 'home', not ${JSON.stringify(relay)}`);
     const emit = (/** @type {string} */ name, /** @type {any} */ detail) => void this.dispatchEvent(new CustomEvent(name, { detail }));
-    this.#driver = new Driver({ ...options, url, transports, sdk: `hongyan-js/${VERSION}` }, emit);
+    this.#driver = new Driver({ ...options, url, relay, transports, sdk: `hongyan-js/${VERSION}` }, emit);
   }
 
   get state() {
@@ -69,6 +73,11 @@ export class Hongyan extends EventTarget {
   /** `ws` or `poll`. */
   get transport() {
     return this.#driver.transportName;
+  }
+
+  /** Where the session is, or was last; null before the first welcome. @returns {{node: string, region: string, url: string, rtt: number | null} | null} */
+  get relay() {
+    return this.#driver.session.relay;
   }
 
   /** Server minus local clock, ms. */

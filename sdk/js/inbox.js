@@ -9,6 +9,7 @@
  */
 
 import { toMessage } from './message.js';
+import { readEpoch } from './relays.js';
 import { Stream } from './stream.js';
 
 /**
@@ -65,7 +66,7 @@ export class Inbox {
     this.#window = Math.min(this.#window, welcome.limits?.window ?? this.#window);
     this.#unacked = 0;
     this.#lastAck = welcome.cursor;
-    this.stream.start(welcome.cursor, welcome.why === 'ahead');
+    this.stream.start(welcome.cursor, welcome.why === 'ahead' || welcome.why === 'forked', readEpoch(welcome.epoch));
     if (welcome.resumed === false) this.#page.event('reset', { why: welcome.why });
   }
 
@@ -112,7 +113,8 @@ export class Inbox {
    * @param {any} ok
    */
   own(now, ok) {
-    if (!Number.isSafeInteger(ok.pos) || !Number.isSafeInteger(ok.prev)) return;
+    // What the server had already has had its place since, maybe in another order: the stream tells it.
+    if (ok.dup === true || !Number.isSafeInteger(ok.pos) || !Number.isSafeInteger(ok.prev)) return;
     this.stream.own(ok.pos, ok.prev);
     if (!this.stream.holed) this.holeBy = Infinity;
     else if (this.holeBy === Infinity) this.holeBy = now + this.#times.hole;
@@ -172,9 +174,9 @@ export class Inbox {
       return;
     }
     const own = message.mine && message.cid ? this.#outbox.arrived(message.cid) : null;
-    if (!this.stream.first(message.id)) return;
+    const first = this.stream.seen.first(message.id);
     if (own?.send) this.#page.settle(own.send, message);
-    else this.#page.event(own ? 'sent' : 'message', message);
+    else if (first) this.#page.event(own ? 'sent' : 'message', message);
   }
 
   /** @param {string} user @param {boolean} online */

@@ -92,6 +92,11 @@ export class Outbox {
     this.#requests.set(key, { key, frame, r: 0 });
   }
 
+  /** True while something is asked and not answered. */
+  get flying() {
+    return this.#flying.size > 0;
+  }
+
   /** @param {string} cid */
   has(cid) {
     return this.#sends.has(cid);

@@ -1,14 +1,22 @@
 /**
- * What outlives a page load: device names, cursors, unsent messages.
+ * What outlives a page load: device names, cursors and what belongs to them, unsent
+ * messages, relays.
  *
- * Keys are `hongyan:…`. The cursor and the unsent messages belong to (host, user, device):
- * a device is one tab (device.js), so no two pages write one key.
+ * Keys are `hongyan:…`. Cursor, ids seen and unsent messages belong to (host, user, device):
+ * a device is one tab (device.js), so no two pages write one key. Relays belong to the home
+ * address; tabs share them, and the last word holds.
  */
+
+import { readEpoch } from './relays.js';
+import { SLOTS } from './seen.js';
 
 /** @typedef {{getItem(key: string): string | null, setItem(key: string, value: string): void, removeItem(key: string): void}} StorageLike */
 
 /** Device names kept; more tabs than this at once get names that are not kept. */
 const MAX_DEVICES = 16;
+
+/** (host, user, device)s whose ids seen are kept: at most 50 kB each. */
+const MAX_SEEN = 16;
 
 /** @returns {StorageLike} for as long as the page lives */
 export function memoryStorage() {
@@ -41,14 +49,17 @@ export function browserStorage(name) {
 
 export class Store {
   #storage;
+  #url;
   #host;
+  #seenBy = ''; // whose ids are being written
 
   /**
    * @param {StorageLike} storage
-   * @param {string} url of the node: its host is part of the keys
+   * @param {string} url home: its host is part of the keys
    */
   constructor(storage, url) {
     this.#storage = storage;
+    this.#url = url;
     this.#host = new URL(url).host;
   }
 
@@ -59,16 +70,50 @@ export class Store {
   /**
    * @param {string} user
    * @param {string} device
-   * @returns {number | null}
+   * @returns {{pos: number | null, epoch: string | null}} one value, so that they are always of one another
    */
   cursor(user, device) {
     const value = this.#read(this.#key('cursor', user, device));
-    return Number.isSafeInteger(value) ? value : null;
+    const pos = typeof value === 'number' ? value : value?.pos; // a bare number: of a version that knew no epochs
+    if (!Number.isSafeInteger(pos)) return { pos: null, epoch: null };
+    return { pos, epoch: readEpoch(value.epoch) };
   }
 
-  /** @param {string} user @param {string} device @param {number} cursor */
-  setCursor(user, device, cursor) {
-    this.#write(this.#key('cursor', user, device), cursor);
+  /** @param {string} user @param {string} device @param {{pos: number, epoch: string | null}} cursor */
+  setCursor(user, device, { pos, epoch }) {
+    this.#write(this.#key('cursor', user, device), epoch === null ? pos : { pos, epoch });
+  }
+
+  /** Ids of messages that the page has been given. @param {string} user @param {string} device @returns {any[]} see seen.js */
+  seen(user, device) {
+    return Array.from({ length: SLOTS }, (_, slot) => this.#read(this.#key(`seen${slot}`, user, device)));
+  }
+
+  /** @param {string} user @param {string} device @param {[number, string][]} changes of `Seen` */
+  setSeen(user, device, changes) {
+    const owner = keyOf('', [this.#host, user, device]);
+    if (this.#seenBy !== owner && changes.length > 0) {
+      this.#seenBy = owner;
+      const kept = this.#read('hongyan:seen');
+      const owners = [owner, ...(Array.isArray(kept) ? kept.filter((one) => one !== owner) : [])];
+      this.#write('hongyan:seen', owners.slice(0, MAX_SEEN));
+      for (const old of owners.slice(MAX_SEEN)) {
+        for (let slot = 0; slot < SLOTS; slot += 1) this.#remove(String(old).replace(/^hongyan:/, `hongyan:seen${slot}`));
+      }
+    }
+    for (const [slot, text] of changes) this.#write(this.#key(`seen${slot}`, user, device), text);
+  }
+
+  /** @returns {any} what `setRelays` was given, or anything: to be checked (relays.js) */
+  relays() {
+    return this.#read(`hongyan:relays:${encodeURIComponent(this.#url)}`);
+  }
+
+  /** @param {any} record null: nothing */
+  setRelays(record) {
+    const key = `hongyan:relays:${encodeURIComponent(this.#url)}`;
+    if (record) this.#write(key, record);
+    else this.#remove(key);
   }
 
   /**
@@ -103,7 +148,7 @@ export class Store {
 
   /** @param {string} what @param {string} user @param {string} device */
   #key(what, user, device) {
-    return `hongyan:${what}:${[this.#host, user, device].map(encodeURIComponent).join(':')}`;
+    return keyOf(what, [this.#host, user, device]);
   }
 
   /** @param {string} key */
@@ -132,4 +177,9 @@ export class Store {
       // as above
     }
   }
+}
+
+/** @param {string} what @param {string[]} of */
+function keyOf(what, of) {
+  return `hongyan:${what}:${of.map(encodeURIComponent).join(':')}`;
 }

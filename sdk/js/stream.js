@@ -2,7 +2,7 @@
  * Where this page stands in its mailbox.
  *
  * Purpose: decide for each pushed entry whether it is the next one, one already seen, or
- * beyond a gap; and hand each message to the page once.
+ * beyond a gap; and hand each message to the page once (seen.js).
  * Two marks: `last` is the end of the chain that this session has sent (entries must name
  * it as their `prev`), `handled` is the highest position the page has been given. They
  * differ only while a server repeats entries from before the cursor.
@@ -14,8 +14,7 @@
  * Pure: no clock, no I/O.
  */
 
-/** Message ids remembered; a merge of two mailbox owners may place a message a second time. */
-const REMEMBERED_IDS = 2048;
+import { Seen } from './seen.js';
 
 export class Stream {
   /** @type {number | null} */
@@ -24,34 +23,50 @@ export class Stream {
   /** @type {number | null} */
   handled = null;
 
+  /** @type {string | null} the server's name for the order that `handled` belongs to */
+  epoch = null;
+
+  seen = new Seen();
+
   /** @type {Map<number, number>} prev → pos of own entries known from answers, not reached yet */
   #ahead = new Map();
-
-  /** @type {Set<string>} oldest first */
-  #ids = new Set();
 
   /** Another user: nothing known holds any more. */
   forget() {
     this.last = null;
     this.handled = null;
+    this.epoch = null;
     this.#ahead.clear();
-    this.#ids.clear();
+    this.seen.clear();
+  }
+
+  /**
+   * What is known from an earlier page load. What this one knows is newer.
+   *
+   * @param {number | null} cursor
+   * @param {string | null} epoch
+   * @param {any[]} seen see `Seen.restore`
+   */
+  restore(cursor, epoch, seen) {
+    if (this.handled === null) this.epoch = epoch;
+    if (cursor !== null && epoch === this.epoch) this.handled = Math.max(cursor, this.handled ?? 0);
+    this.seen.restore(seen);
   }
 
   /**
    * A session begins.
    *
    * @param {number} cursor `welcome.cursor`
-   * @param {boolean} foreign the mailbox is another one than ours was (`ahead`): positions known mean nothing
+   * @param {boolean} foreign the order is another one than ours was (`ahead`, `forked`): positions known mean nothing
+   * @param {string | null} [epoch]
    */
-  start(cursor, foreign) {
-    if (foreign) {
-      this.handled = cursor;
-      this.#ahead.clear();
-    }
+  start(cursor, foreign, epoch = null) {
+    // Also without a word about it: what came over another line since our hello may be of the order before.
+    if (foreign || epoch !== this.epoch) this.handled = cursor;
+    this.epoch = epoch;
+    this.#ahead.clear(); // answers of earlier sessions are no part of this one: their entries come
     this.last = cursor;
     this.handled = Math.max(this.handled ?? cursor, cursor);
-    this.#join();
   }
 
   /**
@@ -95,22 +110,6 @@ export class Stream {
   /** True while an own entry waits for the entries in front of it. */
   get holed() {
     return this.#ahead.size > 0;
-  }
-
-  /**
-   * @param {string} id message id
-   * @returns {boolean} false when the page has been given this message
-   */
-  first(id) {
-    if (this.#ids.has(id)) return false;
-    this.#ids.add(id);
-    if (this.#ids.size > REMEMBERED_IDS) {
-      for (const oldest of this.#ids) {
-        this.#ids.delete(oldest);
-        break;
-      }
-    }
-    return true;
   }
 
   #join() {

@@ -92,24 +92,42 @@ describe('the store', () => {
   test('keeps users, devices and hosts apart', () => {
     const storage = memoryStorage();
     const store = new Store(storage, 'http://node:1');
-    store.setCursor('a:b', 'c', 1);
-    store.setCursor('a', 'b:c', 2);
-    assert.equal(store.cursor('a:b', 'c'), 1);
-    assert.equal(store.cursor('a', 'b:c'), 2);
-    assert.equal(new Store(storage, 'http://node:2').cursor('a', 'b:c'), null);
+    store.setCursor('a:b', 'c', { pos: 1, epoch: null });
+    store.setCursor('a', 'b:c', { pos: 2, epoch: 'e' });
+    assert.deepEqual(store.cursor('a:b', 'c'), { pos: 1, epoch: null });
+    assert.deepEqual(store.cursor('a', 'b:c'), { pos: 2, epoch: 'e' });
+    assert.deepEqual(new Store(storage, 'http://node:2').cursor('a', 'b:c'), { pos: null, epoch: null });
+  });
+
+  test('reads a cursor that was stored before there were epochs', () => {
+    const storage = memoryStorage();
+    storage.setItem('hongyan:cursor:node:ann:web', '5');
+    assert.deepEqual(new Store(storage, 'http://node').cursor('ann', 'web'), { pos: 5, epoch: null });
+  });
+
+  test('keeps the ids seen of a bounded number of users', () => {
+    const keys = new Map();
+    const storage = { getItem: (key) => keys.get(key) ?? null, setItem: (key, value) => void keys.set(key, value), removeItem: (key) => void keys.delete(key) };
+    const store = new Store(storage, 'http://node');
+    for (let i = 0; i < 40; i += 1) store.setSeen(`user:${i}`, 'web', [[0, `${i}:`], [8, 'x']]);
+    assert.equal([...keys.keys()].filter((key) => /^hongyan:seen\d/.test(key)).length, 32);
+    assert.equal(store.seen('user:39', 'web')[0], '39:');
+    assert.equal(store.seen('user:0', 'web')[0], null);
   });
 
   test('takes damaged values for missing ones, and a full disk for a pity', () => {
     const storage = memoryStorage();
     const store = new Store(storage, 'http://node');
-    store.setCursor('ann', 'web', 5);
+    store.setCursor('ann', 'web', { pos: 5, epoch: null });
     storage.setItem('hongyan:cursor:node:ann:web', '{"half');
     storage.setItem('hongyan:unsent:node:ann:web', '[null,{"t":"send"},{"t":"send","id":"c1"}]');
-    assert.equal(store.cursor('ann', 'web'), null);
+    assert.equal(store.cursor('ann', 'web').pos, null);
     assert.deepEqual(store.unsent('ann', 'web'), [{ t: 'send', id: 'c1' }]);
     storage.setItem = () => {
       throw new Error('QuotaExceededError');
     };
-    store.setCursor('ann', 'web', 6);
+    store.setCursor('ann', 'web', { pos: 6, epoch: null });
+    store.setSeen('ann', 'web', [[0, '1:']]);
+    store.setRelays({ url: 'http://x' });
   });
 });

@@ -91,8 +91,24 @@ export class FakeNode {
     return places.get(m.from);
   }
 
-  attach(push, close) {
-    return new FakeSession(this, push, close);
+  /** `relay`: the node of the cluster that the session comes through. */
+  attach(push, close, relay = { node: 'local' }) {
+    return new FakeSession(this, push, close, relay);
+  }
+
+  /**
+   * The owner of a mailbox turns out to have been cut off: what it wrote after `pos` was
+   * merged into another's mailbox, behind what that one had (`others` are written first).
+   */
+  fork(user, pos, others) {
+    const ours = user.entries.filter((entry) => entry.pos > pos);
+    user.entries = user.entries.filter((entry) => entry.pos <= pos);
+    user.forks = [...(user.forks ?? []).map((fork) => ({ ...fork, pos: Math.min(fork.pos, pos) })), { epoch: user.epoch, pos }];
+    user.epoch = `epoch-${user.forks.length}`;
+    for (const [device, cursor] of user.devices) user.devices.set(device, Math.min(cursor, pos));
+    for (const session of [...this.sessions]) if (session.user === user) session.end(1001, 'moved');
+    others();
+    for (const entry of ours) this.append(user, entry);
   }
 }
 
@@ -101,9 +117,10 @@ export class FakeSession {
    * @param {FakeNode} node
    * @param {(frames: any[]) => void} push
    * @param {(code: number, reason: string) => void} close
+   * @param {{node: string}} relay
    */
-  constructor(node, push, close) {
-    Object.assign(this, { node, push, close, user: null, sent: 0, acked: 0, live: false, closed: false, watched: [] });
+  constructor(node, push, close, relay) {
+    Object.assign(this, { node, push, close, relay, user: null, sent: 0, acked: 0, live: false, closed: false, watched: [] });
   }
 
   end(code = 1000, reason = '') {
@@ -144,10 +161,15 @@ export class FakeSession {
     this.delivered = frame.delivered === true;
     let cursor = frame.cursor ?? user.devices.get(frame.device);
     let why;
+    this.helloed = frame;
+    const fork = (user.forks ?? []).find((one) => one.epoch === frame.epoch);
     const oldest = user.entries[0]?.prev ?? 0;
     if (cursor === undefined) {
       why = 'new_device';
       cursor = Math.max(0, ...user.devices.values());
+    } else if (frame.cursor !== undefined && fork && cursor > fork.pos) {
+      why = 'forked';
+      cursor = fork.pos;
     } else if (cursor > node.end(user)) {
       why = 'ahead';
       cursor = node.end(user);
@@ -158,8 +180,10 @@ export class FakeSession {
     user.devices.set(frame.device, cursor);
     this.sent = this.acked = cursor;
     node.sessions.add(this);
-    const welcome = { t: 'welcome', v: 1, session: 's', user: user.id, name: user.name, portrait: user.portrait, node: 'local', time: node.now(), cursor, resumed: !why, ping: node.ping, limits: node.limits, relays: [] };
+    const welcome = { t: 'welcome', v: 1, session: 's', user: user.id, name: user.name, portrait: user.portrait, node: this.relay.node, time: node.now(), cursor, resumed: !why || why === 'forked', ping: node.ping, limits: node.limits, relays: [] };
     if (why) welcome.why = why;
+    if (user.epoch) welcome.epoch = user.epoch;
+    if (node.relays) welcome.relays = node.relays();
     this.push([welcome]);
     this.pump();
   }

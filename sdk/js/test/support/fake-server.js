@@ -7,14 +7,20 @@ import { createServer } from 'node:http';
 import { FakeNode } from './fake-node.js';
 
 export class FakeServer {
-  static async start() {
-    const server = new FakeServer();
+  /** `node`: of the cluster that this is a relay of, instead of one of its own. */
+  static async start(node) {
+    const server = new FakeServer(node);
     await new Promise((resolve) => server.http.listen(0, '127.0.0.1', resolve));
     return server;
   }
 
-  constructor() {
-    this.node = new FakeNode();
+  constructor(node = new FakeNode()) {
+    this.node = node;
+    this.name = 'local';
+    /** Body of `GET /v1/relays`, or null: a server without. */
+    this.relays = null;
+    /** ms that `GET /v1/ping` takes; null: a server without. */
+    this.distance = null;
     this.polls = new Map();
     this.sockets = new Set();
     this.requests = []; // what was asked over HTTP, for assertions
@@ -67,6 +73,7 @@ export class FakeServer {
         const body = Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]);
         if (!socket.destroyed) socket.end(encodeFrame(8, body));
       },
+      { node: this.name },
     );
     socket.on('data', frameReader((opcode, payload) => {
       if (opcode === 8) return session.end(1000);
@@ -100,6 +107,13 @@ export class FakeServer {
       response.writeHead(status, { 'content-type': 'application/json' });
       response.end(JSON.stringify(value));
     };
+    if (url.pathname === '/v1/relays' && this.relays !== null) {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return response.end(typeof this.relays === 'string' ? this.relays : JSON.stringify(this.relays));
+    }
+    if (url.pathname === '/v1/ping' && this.distance !== null) {
+      return setTimeout(() => response.writeHead(204).end(), this.distance).unref();
+    }
     if (!url.pathname.startsWith('/v1/poll')) return reply(404, {});
     if (!sid) return this.openPoll(frames, reply);
     const poll = this.polls.get(sid);
@@ -134,6 +148,7 @@ export class FakeServer {
         poll.ended = true;
         queueMicrotask(() => this.answerPoll(poll, true));
       },
+      { node: this.name },
     );
     poll.session.receive(frames);
     const first = poll.out.splice(0);
