@@ -23,6 +23,8 @@ mod sync;
 mod table;
 mod walk;
 
+#[cfg(test)]
+mod sim;
 
 pub use cell::Cell;
 pub use claims::{Claim, ClaimRow, Owned, Presence};
