@@ -4,7 +4,7 @@
 
 use super::{Answer, Command, Refused};
 use crate::{
-    gossip::{Claim, Fact, FactKey},
+    gossip::{Claim, ClaimRow, Fact, FactKey, RepairMessage},
     model::{Conversation, Epoch, Message, Parcel, Reign, Stamp, UserHash, UserKey},
     store::{ConversationRow, ExportRow, MailboxRow},
 };
@@ -29,6 +29,8 @@ pub enum Lane {
 pub enum Frame {
     /// Claims that are news.
     Claims(Vec<(UserHash, Claim)>),
+    /// Part of a comparison of all claims.
+    Repair(RepairMessage<ClaimRow>),
     /// A session of the user has come to the sender: let it have the mailbox, or say where it is.
     Want {
         /// The user.

@@ -14,6 +14,7 @@ use super::{
     hash::{Map, map},
     inbound::Inbound,
     outbox::Outbox,
+    repair::Comparison,
     seek::Seek,
     spread::Spreads,
     take::Takes,
@@ -49,6 +50,7 @@ pub(super) enum Whose {
 pub(super) struct Mesh {
     pub peers: BTreeMap<NodeId, Peer>,
     pub presence: Presence,
+    pub comparisons: BTreeMap<NodeId, Comparison>,
     /// Claims to be told to all peers with the next tick.
     pub news: BTreeMap<UserHash, Claim>,
     pub outbox: Outbox,
@@ -74,7 +76,8 @@ impl Mesh {
     pub fn new() -> Self {
         Self {
             peers: BTreeMap::new(),
-            presence: Presence::new(),
+            presence: Presence::default(),
+            comparisons: BTreeMap::new(),
             news: BTreeMap::new(),
             outbox: Outbox::new(),
             inbound: BTreeMap::new(),
@@ -197,16 +200,30 @@ impl Relay {
         claim: Claim,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let me = self.node;
         let Some(mesh) = &mut self.mesh else { return false };
-        if claim.owner == me {
-            return self.take_in_own(now, user, claim);
-        }
         let before = match mesh.presence.merge(user, claim) {
             Merged::Stale | Merged::Same => return false,
             Merged::New => None,
             Merged::Replaced(before) => Some(before),
         };
+        self.claim_changed(now, user, claim, before, effects);
+        true
+    }
+
+    /// A claim that a peer told has replaced the one that was known here.
+    pub(super) fn claim_changed(
+        &mut self,
+        now: Stamp,
+        user: UserHash,
+        claim: Claim,
+        before: Option<Claim>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let me = self.node;
+        if claim.owner == me {
+            return self.take_in_own(now, user, claim, before);
+        }
+        let Some(mesh) = &mut self.mesh else { return };
         if let Some(watched) = mesh.watched.get(&user).cloned() {
             let was = before
                 .is_some_and(|before| before.online && (before.owner == me || mesh.is_alive(before.owner)));
@@ -227,16 +244,11 @@ impl Relay {
                 self.lost(now, user, claim, effects);
             }
         }
-        true
     }
 
     /// A claim that names this node: the registrar's gift, or an echo of what it said in an earlier life.
-    fn take_in_own(&mut self, now: Stamp, user: UserHash, claim: Claim) -> bool {
-        let Some(mesh) = &mut self.mesh else { return false };
-        let known = mesh.presence.claim(user);
-        if known.is_some_and(|known| !claim.beats(&known)) {
-            return false;
-        }
+    fn take_in_own(&mut self, now: Stamp, user: UserHash, claim: Claim, known: Option<Claim>) {
+        let Some(mesh) = &mut self.mesh else { return };
         let stamp = self.clock.tick(now);
         let online = self
             .slots
@@ -259,7 +271,6 @@ impl Relay {
                 self.keep_after_all(&name, slot);
             }
         }
-        true
     }
 
     /// Another node owns a mailbox that was this node's.
@@ -348,12 +359,7 @@ impl Relay {
         let Some(mesh) = &mut self.mesh else { return };
         mesh.peers.entry(peer).or_default().linked = true;
         mesh.inbound.insert(peer, Inbound::new());
-        let all: Vec<_> = mesh.presence.iter().collect();
-        // An empty table is told of, too: the peer waits for it before it lets anybody in.
-        let none = all.is_empty().then_some(&all[..]);
-        for some in all.chunks(1_024).chain(none) {
-            effects.push(Effect::Send { to: peer, frame: Frame::Claims(some.to_vec()) });
-        }
+        self.begin_comparison(now, peer, effects);
         self.tell_facts(peer, effects);
         self.resend(peer, effects);
         self.seek_again(now, peer, effects);
@@ -367,6 +373,7 @@ impl Relay {
         let Some(state) = mesh.peers.get_mut(&peer) else { return };
         state.linked = false;
         mesh.inbound.remove(&peer);
+        mesh.comparisons.remove(&peer);
         mesh.takes.forget(peer);
         mesh.spreads.gone(peer);
         self.outbox_unsent(peer);
@@ -382,6 +389,7 @@ impl Relay {
         if self.mesh.is_none() {
             return;
         }
+        self.tick_comparisons(now, effects);
         self.tick_seeking(now, effects);
         self.tick_asks(now, effects);
         self.tick_look(now, effects);
@@ -396,6 +404,7 @@ impl Relay {
     /// A frame of a peer.
     pub(super) fn frame(&mut self, now: Stamp, from: NodeId, frame: Frame, effects: &mut Vec<Effect>) {
         match frame {
+            Frame::Repair(message) => self.compared(now, from, message, effects),
             Frame::Claims(claims) => {
                 for (user, claim) in claims {
                     self.hear(now, claim.stamp);

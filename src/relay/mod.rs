@@ -21,6 +21,7 @@ mod mailbox;
 mod merge;
 mod mesh;
 mod outbox;
+mod repair;
 mod seek;
 mod send;
 mod sessions;

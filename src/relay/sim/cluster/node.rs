@@ -3,11 +3,11 @@
 use super::super::{Rng, Sabotage, disk::Disk};
 use crate::{
     model::{EntryRow, NodeId, Stamp, UserKey},
-    relay::{Effect, Frame, Input, Limits, Relay},
+    relay::{Effect, Input, Limits, Relay},
     store::Store,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -31,8 +31,6 @@ pub struct Node {
     pub skew: u64,
     /// The link to each peer that the relay has heard of.
     pub links: BTreeMap<NodeId, u64>,
-    /// Peers whose claims it has heard since it started.
-    pub heard: BTreeSet<NodeId>,
     /// It lets nobody in before it knows what its peers know, or for a while.
     pub doors_by: u64,
     pub doors: bool,
@@ -60,7 +58,6 @@ impl Node {
             draining: false,
             skew,
             links: BTreeMap::new(),
-            heard: BTreeSet::new(),
             doors_by: 13_000_000,
             doors: false,
             sabotage,
@@ -80,7 +77,6 @@ impl Node {
     /// It comes back with what its disk has.
     pub fn start(&mut self, now: u64) -> Vec<Effect> {
         self.up = true;
-        self.heard.clear();
         self.doors = false;
         self.doors_by = now + 3_000_000;
         let store = &self.disk.store;
@@ -112,9 +108,6 @@ impl Node {
     }
 
     pub fn handle(&mut self, now: u64, input: Input, effects: &mut Vec<Effect>) {
-        if let Input::Frame { from, frame: Frame::Claims(_) } = &input {
-            self.heard.insert(*from);
-        }
         self.relay.handle(Stamp(now + self.skew), input, effects);
     }
 

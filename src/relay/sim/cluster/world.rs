@@ -432,7 +432,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let all =
                 (0..self.nodes.len()).filter(|&other| other != at && self.nodes[other].up).all(|other| {
-                    self.nodes[at].heard.contains(&self.nodes[other].id) && self.alive[&(other, at)]
+                    self.nodes[at].relay.has_heard(self.nodes[other].id) && self.alive[&(other, at)]
                 });
             let node = &mut self.nodes[at];
             node.doors |= node.up && (all || self.now >= node.doors_by);
