@@ -442,6 +442,17 @@ pub enum Input {
         /// The rows; `None`: they could not be read.
         rows: Option<Vec<(Stamp, EntryRow)>>,
     },
+    /// A parcel of a peer whose mailbox is open.
+    Arrived {
+        /// From which node.
+        from: NodeId,
+        /// Over which link.
+        link: Stamp,
+        /// Its number.
+        number: u64,
+        /// The parcel.
+        parcel: Arc<Parcel>,
+    },
     /// The mailbox of a user for whom parcels were held back is open.
     Redeliver {
         /// The user.

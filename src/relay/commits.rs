@@ -8,7 +8,7 @@
 use super::{Effect, api::ReplyTo, slots::Slot};
 use crate::{
     gossip::Claim,
-    model::{Entry, NodeId, UserKey},
+    model::{Entry, NodeId, Stamp, UserKey},
     relay::{Answer, Refused},
     store::Write,
 };
@@ -24,7 +24,7 @@ pub(super) enum After {
     /// A parcel is in the outbox.
     Post { peer: NodeId, number: u64 },
     /// A peer's parcel is in its mailbox.
-    Received { from: NodeId, number: u64 },
+    Received { from: NodeId, link: Stamp, number: u64 },
     /// A mailbox that a peer gave is here.
     Took { user: UserKey, from: NodeId, number: u64, claim: Claim },
     /// A mailbox that a peer gave is part of the one that was here.

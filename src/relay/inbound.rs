@@ -19,12 +19,17 @@ use crate::{
 };
 use std::{collections::VecDeque, sync::Arc};
 
+/// How long ids are kept in memory after they were needed.
+const KEEP_US: u64 = 60_000_000;
+
 /// Ids that a mailbox remembers to know a parcel again; past that it reads them anew when needed.
 const MAX_KNOWN: usize = 100_000;
 
 /// What has come over the present link from one peer.
 #[derive(Debug)]
 pub(super) struct Inbound {
+    /// Names the link.
+    link: Stamp,
     /// Numbers in the order in which they came, and whether they are dealt with.
     open: VecDeque<(u64, bool)>,
     /// The highest number that came.
@@ -37,8 +42,8 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    pub fn new() -> Self {
-        Self { open: VecDeque::new(), last: 0, done: 0, told: 0, returned: map() }
+    pub fn new(link: Stamp) -> Self {
+        Self { link, open: VecDeque::new(), last: 0, done: 0, told: 0, returned: map() }
     }
 
     fn begin(&mut self, number: u64) {
@@ -115,26 +120,51 @@ impl Relay {
         if anew {
             inbound.returned.remove(&hash);
         }
+        let link = inbound.link;
+        self.arrived(now, from, link, number, parcel, effects);
+    }
+
+    /// A parcel that has come over that link is to be dealt with, perhaps after a wait.
+    pub(super) fn arrived(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        link: Stamp,
+        number: u64,
+        parcel: Arc<Parcel>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let hash = UserHash::of(&parcel.to);
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(inbound) = mesh.inbound.get_mut(&from).filter(|inbound| inbound.link == link) else {
+            return; // its link is gone: it comes again, after those before it
+        };
         if inbound.returned.contains_key(&hash) {
-            return self.send_back(from, number, hash, effects);
+            return self.send_back(from, link, number, hash, effects);
         }
         match self.whose(&parcel.to) {
             Whose::Mine => {}
             Whose::Nobody => self.take_over(now, &parcel.to),
-            Whose::Peer(_) => return self.send_back(from, number, hash, effects),
+            Whose::Peer(_) => return self.send_back(from, link, number, hash, effects),
         }
-        let again =
-            || Input::Frame { from, frame: Frame::Parcel { number, parcel: parcel.clone(), anew: false } };
+        let again = || Input::Arrived { from, link, number, parcel: parcel.clone() };
         let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
         self.receive(now, slot, &parcel);
         #[cfg(test)]
         if self.broken(super::sabotage::Sabotage::DoneBeforeFsync) {
-            return self.received(from, number);
+            return self.received(from, link, number);
         }
-        self.commits.after(After::Received { from, number });
+        self.commits.after(After::Received { from, link, number });
     }
 
-    fn send_back(&mut self, from: NodeId, number: u64, user: UserHash, effects: &mut Vec<Effect>) {
+    fn send_back(
+        &mut self,
+        from: NodeId,
+        link: Stamp,
+        number: u64,
+        user: UserHash,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(claim) = mesh.presence.claim(user) else {
             return;
@@ -143,13 +173,13 @@ impl Relay {
             inbound.returned.insert(user, ());
         }
         effects.push(Effect::Send { to: from, frame: Frame::Return { number, claim } });
-        self.received(from, number);
+        self.received(from, link, number);
     }
 
     /// A parcel is durable here, or was returned.
-    pub(super) fn received(&mut self, from: NodeId, number: u64) {
+    pub(super) fn received(&mut self, from: NodeId, link: Stamp, number: u64) {
         let inbound = self.mesh.as_mut().and_then(|mesh| mesh.inbound.get_mut(&from));
-        if let Some(inbound) = inbound {
+        if let Some(inbound) = inbound.filter(|inbound| inbound.link == link) {
             inbound.done(number);
         }
     }
@@ -218,11 +248,12 @@ impl Relay {
         let failed = rows.is_none();
         if let (Some(rows), Some(mailbox)) = (rows, self.slots.get_mut(slot)) {
             mailbox.known = Some(Known::new(after, &rows));
+            mailbox.known_until = Stamp(now.0.saturating_add(KEEP_US));
         }
         let mut parked = self.slots.thaw(slot);
         if failed {
             // The link counts them as not dealt with, so they come again when it does.
-            parked.retain(|input| !matches!(input, Input::Frame { frame: Frame::Parcel { .. }, .. }));
+            parked.retain(|input| !matches!(input, Input::Arrived { .. }));
         }
         if let Some(claim) = self.claim_of(user).filter(|claim| claim.owner != self.node) {
             self.yield_to(now, user, claim.owner, effects);

@@ -53,6 +53,8 @@ pub(super) struct Mailbox {
     pub chain: Vec<Epoch>,
     /// What it holds of late, while parcels come that it may have.
     pub known: Option<Known>,
+    /// Until then `known` is kept: what is on its way to a former owner may still come.
+    pub known_until: Stamp,
     /// The store has a checkpoint of it, so that a look through the store finds it.
     pub stored: bool,
     /// It must not leave memory.
@@ -83,6 +85,7 @@ impl Mailbox {
             sessions: Vec::new(),
             chain: snapshot.chain,
             known: None,
+            known_until: Stamp::ZERO,
             stored,
             pinned: false,
             doubtful_until: row.doubtful_until,

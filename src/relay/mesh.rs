@@ -358,7 +358,8 @@ impl Relay {
     pub(super) fn link_up(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         mesh.peers.entry(peer).or_default().linked = true;
-        mesh.inbound.insert(peer, Inbound::new());
+        let link = self.clock.tick(now);
+        mesh.inbound.insert(peer, Inbound::new(link));
         self.begin_comparison(now, peer, effects);
         self.tell_facts(peer, effects);
         self.resend(peer, effects);

@@ -171,6 +171,9 @@ impl Relay {
                 self.exported(now, &user, number, page.map(|page| *page), effects);
             }
             Input::Rows { user, after, rows } => self.looked_back(now, &user, after, rows, effects),
+            Input::Arrived { from, link, number, parcel } => {
+                self.arrived(now, from, link, number, parcel, effects);
+            }
             Input::Redeliver { user } => self.redeliver(now, &user, effects),
             Input::Holds { user } => self.holds(now, user),
             Input::Looked => self.looked(),
@@ -250,7 +253,7 @@ impl Relay {
             self.checkpoint(slot);
         }
         if self.slots.len() > self.limits.mailboxes {
-            self.slots.evict(self.limits.mailboxes);
+            self.slots.evict(now, self.limits.mailboxes);
         }
         self.tick_mesh(now, effects);
         self.flush(now, effects);
@@ -267,7 +270,7 @@ impl Relay {
     fn tell(&mut self, now: Stamp, after: After, effects: &mut Vec<Effect>) {
         match after {
             After::Post { peer, number } => self.posted(now, peer, number, effects),
-            After::Received { from, number } => self.received(from, number),
+            After::Received { from, link, number } => self.received(from, link, number),
             After::Took { user, from, number, claim } => self.took(now, user, from, number, claim, effects),
             After::Merged { user, slot, from, number } => {
                 self.merged(now, user, slot, from, number, effects);

@@ -1,12 +1,12 @@
 //! The mailboxes that are in memory, and those on their way there.
 
 use super::{
-    Frame, Input,
+    Input,
     hash::{Map, map},
     mailbox::Mailbox,
 };
 use crate::{
-    model::{UserHash, UserKey},
+    model::{Stamp, UserHash, UserKey},
     store::Snapshot,
 };
 
@@ -99,8 +99,7 @@ impl Slots {
             return match self.state_mut(slot) {
                 // Parcels are bounded by what their sender may have under way, and must keep their order.
                 Some(State::Loading(parked) | State::Frozen(_, parked))
-                    if parked.len() < MAX_PARKED
-                        || matches!(&input, Input::Frame { frame: Frame::Parcel { .. }, .. }) =>
+                    if parked.len() < MAX_PARKED || matches!(&input, Input::Arrived { .. }) =>
                 {
                     parked.push(input);
                     Parked::Waits(false)
@@ -228,7 +227,7 @@ impl Slots {
 
     /// Forgets some of the mailboxes that nobody uses, until `limit` are left or all were looked at (clock algorithm:
     /// what was used since the hand last came by gets a second chance).
-    pub fn evict(&mut self, limit: usize) {
+    pub fn evict(&mut self, now: Stamp, limit: usize) {
         let mut looks = self.places.len() * 2;
         while self.len() > limit && looks > 0 {
             looks -= 1;
@@ -238,6 +237,7 @@ impl Slots {
                 continue;
             };
             let idle = !mailbox.pinned
+                && mailbox.known_until <= now
                 && mailbox.sessions.is_empty()
                 && !mailbox.is_dirty()
                 && mailbox.committed == mailbox.last;

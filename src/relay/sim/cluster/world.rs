@@ -78,6 +78,8 @@ pub struct World {
     /// What each node believes of each other: (of whom, who believes).
     pub alive: BTreeMap<(usize, usize), bool>,
     pub lines: BTreeMap<SessionId, Line>,
+    /// Whose each session was.
+    sessions: BTreeMap<SessionId, usize>,
     pub clients: Vec<Client>,
     pub sent: BTreeMap<MessageId, Meant>,
     /// Messages that the server API was told are durable.
@@ -129,6 +131,7 @@ impl World {
             wires,
             alive,
             lines: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             clients,
             sent: BTreeMap::new(),
             answered: Vec::new(),
@@ -592,6 +595,7 @@ impl World {
             open: open.clone(),
         };
         self.lines.insert(session, line);
+        self.sessions.insert(session, at);
         self.nodes[entry].inputs.push_back(Input::Open(open));
     }
 
@@ -915,6 +919,12 @@ impl World {
     }
 
     fn reply(&mut self, session: SessionId, r: u64, answer: Option<Answer>) {
+        // What comes after something that was refused overtakes it, also when nobody is there any more to hear of that.
+        if answer.is_none()
+            && let Some(client) = self.sessions.get(&session)
+        {
+            self.clients[*client].refused = true;
+        }
         let Some(line) = self.lines.get_mut(&session) else { return };
         let Some(cid) = line.requests.remove(&r) else { return };
         let place = answer.as_ref().and_then(Answer::place);
