@@ -116,8 +116,8 @@ fn fact() -> impl Strategy<Value = Fact> {
 }
 
 fn mailbox() -> impl Strategy<Value = MailboxRow> {
-    let device =
-        (id(), stamp(), stamp()).prop_map(|(device, cursor, seen)| DeviceRow { device, cursor, seen });
+    let device = (id(), stamp(), stamp(), any::<bool>())
+        .prop_map(|(device, cursor, seen, native)| DeviceRow { device, cursor, seen, native });
     let sent =
         (any::<u128>(), stamp(), stamp()).prop_map(|(id, at, pos)| SentRow { id: MessageId(id), at, pos });
     (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3)).prop_map(|(last, trimmed, devices, sent)| {

@@ -133,6 +133,7 @@ impl Publish {
                 flags: self.flags,
                 push: self.push.clone(),
                 check_blacklist: self.check_blacklist,
+                again: false,
             };
             (self.from.clone(), Command::Send(outgoing))
         };

@@ -285,6 +285,7 @@ fn outgoing(session: &Session, message: &Bytes, frame: &RawFrame<'_>) -> Result<
         flags,
         push,
         check_blacklist: true,
+        again: false,
     })
 }
 

@@ -99,6 +99,7 @@ mod tests {
             flags: Flags::STORED,
             push: None,
             check_blacklist: true,
+            again: false,
         };
         let sent = hub.ask(ann.clone(), Command::Send(out)).await.unwrap();
         let Answer::Sent { at, .. } = sent else { panic!("{sent:?}") };

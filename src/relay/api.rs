@@ -50,6 +50,8 @@ pub struct Outgoing {
     pub push: Option<Box<Push>>,
     /// Whether the addressee's blacklist counts: always for clients, on demand for the server API.
     pub check_blacklist: bool,
+    /// It may have been accepted before, perhaps by another node: whoever asks has asked already and heard nothing.
+    pub again: bool,
 }
 
 /// What a user, or the server API in a user's name, wants done.

@@ -22,6 +22,8 @@ struct Ask {
     command: Command,
     /// Who was asked, and when; `None`: it has to be put again.
     asked: Option<NodeId>,
+    /// It was sent to somebody.
+    went: bool,
     since: Stamp,
     last: Stamp,
 }
@@ -83,8 +85,15 @@ impl Relay {
         }
         // Unlike any from before a restart, which may be answered still.
         let number = self.clock.tick(now).0;
-        let ask =
-            Ask { to, user: user.clone(), command: command.clone(), asked: None, since: now, last: now };
+        let ask = Ask {
+            to,
+            user: user.clone(),
+            command: command.clone(),
+            asked: None,
+            went: false,
+            since: now,
+            last: now,
+        };
         mesh.asks.open.insert(number, ask);
         self.put_ask(now, number, owner, effects);
         false
@@ -96,6 +105,7 @@ impl Relay {
         let Some(ask) = mesh.asks.open.get_mut(&number) else { return };
         (ask.last, ask.asked) = (now, linked.then_some(owner));
         if linked {
+            ask.went = true;
             let (user, command) = (ask.user.clone(), Box::new(ask.command.clone()));
             effects.push(Effect::Send { to: owner, frame: Frame::Ask { number, user, command } });
         }
@@ -151,8 +161,14 @@ impl Relay {
     }
 
     fn reconsider(&mut self, now: Stamp, number: u64, effects: &mut Vec<Effect>) {
-        let Some(mesh) = &self.mesh else { return };
-        let Some(user) = mesh.asks.open.get(&number).map(|ask| ask.user.clone()) else { return };
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(ask) = mesh.asks.open.get_mut(&number) else { return };
+        if ask.went
+            && let Command::Send(out) = &mut ask.command
+        {
+            out.again = true;
+        }
+        let user = ask.user.clone();
         let owner = match self.whose(&user) {
             Whose::Mine => self.node,
             Whose::Nobody => self.registrar(&user),

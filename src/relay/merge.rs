@@ -182,7 +182,9 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
 fn lowest_cursor(mine: &[DeviceRow], theirs: &[DeviceRow]) -> Stamp {
     let furthest = theirs.iter().map(|row| row.cursor).max().unwrap_or_default();
     let cursor = |mine: &DeviceRow| {
-        theirs.iter().find(|row| row.device == mine.device).map_or(furthest, |row| row.cursor)
+        let theirs = theirs.iter().find(|row| row.device == mine.device).map(|row| row.cursor);
+        // One that they do not know and that was elsewhere before may have nothing of theirs.
+        theirs.unwrap_or(if mine.native { furthest } else { Stamp::ZERO })
     };
     mine.iter().map(cursor).min().unwrap_or(Stamp::MAX)
 }

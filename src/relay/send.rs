@@ -66,7 +66,7 @@ impl Relay {
         {
             return;
         }
-        let since = sender.and_then(|slot| self.doubt(now, slot, &out.cid));
+        let since = sender.and_then(|slot| self.doubt(now, slot, &out));
         // A note to oneself is one entry.
         let own = sender.filter(|_| peer == from).map(Addressee::Here);
         let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
@@ -85,11 +85,14 @@ impl Relay {
 
     /// Since when the addressee may have a message that this mailbox knows nothing of: set when an owner before this one may
     /// have accepted it without having handed that on, because it died or had not heard that it was succeeded.
-    fn doubt(&self, now: Stamp, slot: Slot, cid: &str) -> Option<Stamp> {
+    fn doubt(&self, now: Stamp, slot: Slot, out: &Outgoing) -> Option<Stamp> {
         let mailbox = self.slots.get(slot)?;
         let own = mailbox.chain.last()?;
         // A ULID begins with the time at which the client made it; nobody accepted it before.
-        let made = cid.parse::<MessageId>().ok().map(|ulid| Stamp::from_millis((ulid.0 >> 80) as u64));
+        let made = out.cid.parse::<MessageId>().ok().map(|ulid| Stamp::from_millis((ulid.0 >> 80) as u64));
+        if out.again {
+            return Some(made.map_or(Stamp::ZERO, |made| Stamp(made.0.saturating_sub(MAX_CLIENT_SKEW_US))));
+        }
         if let Some(at) = mailbox.recovered_at() {
             match made {
                 Some(made) if made.0 <= at.0.saturating_add(MAX_CLIENT_SKEW_US) => {

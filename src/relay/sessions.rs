@@ -122,7 +122,9 @@ impl Relay {
         mailbox.sessions.push(open.session);
         self.stale(now, slot);
         if let Some(mailbox) = self.slots.get_mut(slot) {
-            mailbox.device(&open.device, start, now).seen = now;
+            let row = mailbox.device(&open.device, start, now);
+            row.seen = now;
+            row.native |= known.is_none() && open.cursor.is_none() && open.reign.is_none();
         }
         let session = Session {
             slot,

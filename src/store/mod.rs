@@ -117,6 +117,8 @@ pub struct DeviceRow {
     pub cursor: Stamp,
     /// When it was last here; the longest gone are forgotten first.
     pub seen: Stamp,
+    /// It came here first, without having been anywhere else.
+    pub native: bool,
 }
 
 /// Who owns a mailbox.

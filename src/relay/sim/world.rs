@@ -136,6 +136,7 @@ impl World {
             flags: Flags::default().with(Flags::COUNTED, !self.rng.one_in(4)).with(Flags::STORED, stored),
             push: None,
             check_blacklist: true,
+            again: false,
         };
         let client = &mut self.clients[at];
         let id = MessageId::of(&client.user, &cid);

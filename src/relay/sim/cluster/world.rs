@@ -461,6 +461,7 @@ impl World {
                 .with(Flags::STORED, !self.rng.one_in(8)),
             push: None,
             check_blacklist: true,
+            again: false,
         };
         let to = from.sibling(to).expect("id");
         let owed = (0..self.clients.len())
