@@ -59,7 +59,7 @@ fn row() -> impl Strategy<Value = EntryRow> {
                 ordinal
             }
         ),
-        (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
+        (conversation(), stamp(), any::<u32>(), stamp()).prop_map(
             |(conversation, upto, ordinal, removed)| EntryRow::Change(Change::Read {
                 conversation,
                 upto,
@@ -116,8 +116,12 @@ fn fact() -> impl Strategy<Value = Fact> {
 }
 
 fn mailbox() -> impl Strategy<Value = MailboxRow> {
-    let device = (id(), stamp(), stamp(), any::<bool>())
-        .prop_map(|(device, cursor, seen, native)| DeviceRow { device, cursor, seen, native });
+    let device = (id(), stamp(), stamp(), stamp()).prop_map(|(device, cursor, seen, born)| DeviceRow {
+        device,
+        cursor,
+        seen,
+        born,
+    });
     let sent =
         (any::<u128>(), stamp(), stamp()).prop_map(|(id, at, pos)| SentRow { id: MessageId(id), at, pos });
     (stamp(), stamp(), vec(device, 0..3), vec(sent, 0..3)).prop_map(|(last, trimmed, devices, sent)| {

@@ -198,7 +198,7 @@ impl Mailbox {
             {
                 self.devices.swap_remove(oldest);
             }
-            self.devices.push(DeviceRow { device: device.clone(), cursor, seen: now, native: false });
+            self.devices.push(DeviceRow { device: device.clone(), cursor, seen: now, born: Stamp::ZERO });
             self.devices.len() - 1
         });
         &mut self.devices[at]

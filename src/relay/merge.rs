@@ -14,7 +14,7 @@ use super::{
     mailbox::{MAX_CHAIN, Mailbox, SENT_WINDOW},
 };
 use crate::{
-    model::{Change, Conversation, EntryRow, Epoch, Flags, Message, MessageId, Stamp},
+    model::{Change, Clock, Conversation, EntryRow, Epoch, Flags, Message, MessageId, Stamp},
     store::{ConversationRow, DeviceRow, ExportRow, MailboxRow},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -166,13 +166,15 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
     sent.retain(|row| !my_row.sent.iter().any(|mine| mine.id == row.id));
     sent.extend(my_row.sent.iter().copied());
     sent.drain(..sent.len().saturating_sub(SENT_WINDOW));
+    let trimmed = if began_empty { rest.mailbox.trimmed } else { my_row.trimmed };
     let mut devices = my_row.devices;
     for row in rest.mailbox.devices {
         if !devices.iter().any(|mine| mine.device == row.device) {
-            devices.push(DeviceRow { cursor: row.cursor.min(base), ..row });
+            // What it has of theirs says nothing about rows of mine that lie among them.
+            let cursor = if began_empty { row.cursor.min(base) } else { trimmed };
+            devices.push(DeviceRow { cursor, born: Stamp::ZERO, ..row });
         }
     }
-    let trimmed = if began_empty { rest.mailbox.trimmed } else { my_row.trimmed };
     let doubtful_until = my_row.doubtful_until.max(rest.mailbox.doubtful_until);
     let mailbox = MailboxRow { last, trimmed, devices, sent, doubtful_until };
     Plan { rows: out, late, mailbox, conversations: talks.into_iter().collect(), chain }
@@ -183,8 +185,8 @@ fn lowest_cursor(mine: &[DeviceRow], theirs: &[DeviceRow]) -> Stamp {
     let furthest = theirs.iter().map(|row| row.cursor).max().unwrap_or_default();
     let cursor = |mine: &DeviceRow| {
         let theirs = theirs.iter().find(|row| row.device == mine.device).map(|row| row.cursor);
-        // One that they do not know and that was elsewhere before may have nothing of theirs.
-        theirs.unwrap_or(if mine.native { furthest } else { Stamp::ZERO })
+        // One that they do not know is owed what they have had since it came first, clocks that are off counted in.
+        theirs.unwrap_or(furthest.min(Stamp(mine.born.0.saturating_sub(Clock::MAX_AHEAD_US))))
     };
     mine.iter().map(cursor).min().unwrap_or(Stamp::MAX)
 }

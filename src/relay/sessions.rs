@@ -124,7 +124,9 @@ impl Relay {
         if let Some(mailbox) = self.slots.get_mut(slot) {
             let row = mailbox.device(&open.device, start, now);
             row.seen = now;
-            row.native |= known.is_none() && open.cursor.is_none() && open.reign.is_none();
+            if known.is_none() && open.cursor.is_none() && open.reign.is_none() {
+                row.born = now;
+            }
         }
         let session = Session {
             slot,

@@ -233,6 +233,10 @@ impl Relay {
             mesh.leftovers.remove(&user);
             mesh.news.insert(hash, claim);
             mesh.moved = true;
+            if let Some(slot) = self.slots.by_hash(hash) {
+                // What is in memory is from before it came.
+                self.keep_after_all(&user, slot);
+            }
         }
         effects.push(Effect::Send { to: from, frame: Frame::Taken { number, user: user.clone(), claim } });
         self.go_on(now, &user, effects);

@@ -117,8 +117,8 @@ pub struct DeviceRow {
     pub cursor: Stamp,
     /// When it was last here; the longest gone are forgotten first.
     pub seen: Stamp,
-    /// It came here first, without having been anywhere else.
-    pub native: bool,
+    /// When it came here first, without having been anywhere else; zero: it had been, or nobody knows.
+    pub born: Stamp,
 }
 
 /// Who owns a mailbox.

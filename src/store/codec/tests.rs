@@ -118,7 +118,7 @@ proptest! {
             2 => entry_key(&mut bytes, &user, message.at),
             3 => message_key(&mut bytes, &message),
             4 => {
-                let device = DeviceRow { device: "d".into(), cursor: message.at, seen: message.at, native: true };
+                let device = DeviceRow { device: "d".into(), cursor: message.at, seen: message.at, born: message.at };
                 let sent = vec![SentRow { id: message.id, at: message.at, pos: message.at }; 3];
                 let row = MailboxRow { last: message.at, trimmed: message.at, devices: vec![device; 2], sent, doubtful_until: message.at };
                 mailbox_value(&mut bytes, &row).unwrap();
