@@ -59,7 +59,7 @@ fn row() -> impl Strategy<Value = EntryRow> {
                 ordinal
             }
         ),
-        (conversation(), stamp(), any::<u32>(), stamp()).prop_map(
+        (conversation(), stamp(), any::<u32>(), any::<bool>()).prop_map(
             |(conversation, upto, ordinal, removed)| EntryRow::Change(Change::Read {
                 conversation,
                 upto,
