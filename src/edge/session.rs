@@ -439,7 +439,7 @@ impl Port for Session {
                 self.end(End::Code(Code::Replaced), "another session of this device took over");
             }
             KickReason::Moved { .. } => {
-                self.end(End::Code(Code::Busy), "the mailbox has moved; connect again")
+                self.end(End::Code(Code::Busy), "the mailbox has moved; connect again");
             }
             KickReason::Blocked { .. } => self.end(End::Code(Code::UserBlocked), "the user was blocked"),
         }

@@ -8,8 +8,8 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mesh::Whose, slots::Parked,
-    slots::Slot,
+    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mailbox::Mailbox, mesh::Whose,
+    slots::Parked, slots::Slot,
 };
 use crate::{
     gossip::{Claim, Merged},
@@ -105,7 +105,7 @@ impl Relay {
         }
         // One that was lost long ago does not know its reign any more; it is below all others.
         let none = Reign { term: 0, owner: self.node };
-        let reign = self.slots.get(slot).and_then(|mailbox| mailbox.reign()).unwrap_or(none);
+        let reign = self.slots.get(slot).and_then(Mailbox::reign).unwrap_or(none);
         // Unlike any from before a restart, which may be answered still.
         let number = self.clock.tick(now).0;
         let give = Give {

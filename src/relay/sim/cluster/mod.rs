@@ -15,7 +15,7 @@ use world::World;
 
 /// Runs one seed; panics with what went wrong.
 fn run(seed: u64, sabotage: Option<Sabotage>) {
-    let mut world = World::new(Rng::new(seed), seed % 3 == 0, sabotage);
+    let mut world = World::new(Rng::new(seed), seed.is_multiple_of(3), sabotage);
     for _ in 0..world.length() {
         world.step();
     }
