@@ -60,7 +60,17 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// The relay may name these types of the store's interface, and nothing that reads or writes.
-const STORE_WORDS: &[&str] = &["ConversationRow", "DeviceRow", "MailboxRow", "SentRow", "Snapshot", "Write"];
+const STORE_WORDS: &[&str] = &[
+    "ClaimRow",
+    "ConversationRow",
+    "DeviceRow",
+    "Export",
+    "ExportRow",
+    "MailboxRow",
+    "SentRow",
+    "Snapshot",
+    "Write",
+];
 
 /// The source without comments, texts and what follows `#[cfg(test)]` as an item.
 fn code(source: &str) -> String {

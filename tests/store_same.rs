@@ -3,10 +3,11 @@
 use hongyan::{
     gossip::{Fact, FactKey, FactValue},
     model::{
-        Change, Content, Conversation, EntryRow, Flags, Kind, Log, Message, MessageId, Push, Stamp, UserKey,
+        Change, Content, Conversation, EntryRow, Epoch, Flags, Item, Kind, Log, Message, MessageId, NodeId,
+        Parcel, Push, Reign, Stamp, UserHash, UserKey,
     },
     store::{
-        ConversationRow, DeviceRow, Embedded, MailboxRow, Options, Page, SentRow, Store, Write,
+        ClaimRow, ConversationRow, DeviceRow, Embedded, MailboxRow, Options, Page, SentRow, Store, Write,
         memory::MemoryStore,
     },
 };
@@ -148,6 +149,30 @@ fn log() -> impl Strategy<Value = Log> {
     (user(), conversation()).prop_map(|(user, conversation)| conversation.log(&user))
 }
 
+fn peer() -> impl Strategy<Value = NodeId> {
+    (0..3_u32).prop_map(NodeId)
+}
+
+fn claim() -> impl Strategy<Value = ClaimRow> {
+    let reign = || (1..4_u32, peer()).prop_map(|(term, owner)| Reign { term, owner });
+    let epoch = (reign(), stamp(), any::<bool>()).prop_map(|(reign, base, recovered)| Epoch {
+        reign,
+        base,
+        recovered,
+    });
+    (reign(), stamp(), vec(epoch, 0..3)).prop_map(|(reign, stamp, chain)| ClaimRow { reign, stamp, chain })
+}
+
+fn parcel() -> impl Strategy<Value = Arc<Parcel>> {
+    let item = prop_oneof![
+        message().prop_map(Item::Message),
+        (conversation(), stamp()).prop_map(|(conversation, at)| Item::Receipt { conversation, at }),
+        (message(), id(), id()).prop_map(|(message, by, extra)| Item::Recall { message, by, extra }),
+    ];
+    (user(), user(), item, option::of(stamp()))
+        .prop_map(|(to, from, item, since)| Arc::new(Parcel { to, from, item, since }))
+}
+
 fn writes() -> impl Strategy<Value = Vec<Write>> {
     let some = prop_oneof![
         8 => sent(),
@@ -157,6 +182,12 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
         2 => (user(), conversation(), summary())
             .prop_map(|(user, conversation, row)| vec![Write::Conversation { user, conversation, row }]),
         3 => (fact_key(), fact()).prop_map(|(key, fact)| vec![Write::Fact { key, fact }]),
+        2 => (user(), claim()).prop_map(|(user, row)| vec![Write::Claim { user: UserHash::of(&user), row }]),
+        3 => (peer(), 0..12_u64, parcel())
+            .prop_map(|(peer, number, parcel)| vec![Write::Outbox { peer, number, parcel }]),
+        1 => (peer(), 0..12_u64, 0..4_u64)
+            .prop_map(|(peer, from, more)| vec![Write::OutboxDone { peer, from, upto: from + more }]),
+        1 => user().prop_map(|user| vec![Write::Forget { user }]),
         1 => (user(), stamp()).prop_map(|(user, upto)| vec![Write::TrimMailbox { user, upto }]),
         1 => (log(), stamp()).prop_map(|(log, upto)| vec![Write::TrimLog { log, upto }]),
     ];
@@ -178,6 +209,8 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
                 let page = a.entries(user, after, limit, max_bytes).unwrap();
                 found += page.entries.len();
                 assert_eq!(page, b.entries(user, after, limit, max_bytes).unwrap());
+                let export = |store: &dyn Store| store.export(user, after, limit, max_bytes).unwrap();
+                assert_eq!(export(a), export(b));
             }
         }
         for kind in KINDS {
@@ -205,6 +238,39 @@ fn same(a: &dyn Store, b: &dyn Store, at: Stamp) {
         }
     }
     let _ = found;
+    let claims = |store: &dyn Store| {
+        let mut all = Vec::new();
+        store.claims(&mut |user, row| all.push((user, row))).unwrap();
+        all
+    };
+    assert_eq!(claims(a), claims(b));
+    let parcels = |store: &dyn Store| {
+        let mut all = Vec::new();
+        store.outboxes(&mut |peer, number, parcel| all.push((peer, number, parcel))).unwrap();
+        all
+    };
+    assert_eq!(parcels(a), parcels(b));
+    for peer in 0..4 {
+        for (from, limit) in [(0, 100), (0, 2), (5, 3), (99, 1), (0, 0)] {
+            let outbox = |store: &dyn Store| store.outbox(NodeId(peer), from, limit).unwrap();
+            assert_eq!(outbox(a), outbox(b));
+        }
+    }
+    for limit in [1, 2, 100] {
+        let mailboxes = |store: &dyn Store| {
+            let mut all: Vec<UserKey> = Vec::new();
+            loop {
+                let found = store.mailboxes(all.last(), limit).unwrap();
+                assert!(found.len() <= limit);
+                if found.is_empty() {
+                    all.sort();
+                    return all;
+                }
+                all.extend(found);
+            }
+        };
+        assert_eq!(mailboxes(a), mailboxes(b));
+    }
     let facts = |store: &dyn Store| {
         let mut all = Vec::new();
         store.facts(&mut |key, fact| all.push((key, fact))).unwrap();

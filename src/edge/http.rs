@@ -4,7 +4,7 @@ use super::{Edge, assets, dev, poll, ws};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequestParts, Request, State, WebSocketUpgrade},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get, post},
@@ -12,7 +12,7 @@ use axum::{
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 /// Where a connection comes from; the listener puts it into every request.
@@ -38,6 +38,7 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .route("/v1/poll", post(poll::begin))
         .route("/v1/poll/{sid}", get(poll::ask).post(poll::tell).delete(poll::end))
         .route("/v1/relays", get(relays))
+        .route("/v1/ping", get(ping))
         .layer(DefaultBodyLimit::max(edge.config.limits.frame))
         .layer(from_fn_with_state(edge.clone(), cors));
     let own = Router::new()
@@ -72,11 +73,26 @@ async fn upgrade(
         .on_upgrade(move |socket| ws::run(edge, socket, address))
 }
 
-/// Nodes that a client can go to.
+const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+/// Nodes that a client can go to. This one does not know under which address it was asked, so it leaves that empty.
 async fn relays(State(edge): State<Arc<Edge>>) -> Response {
-    let load = edge.sessions();
+    let load = edge.sessions() as f64 / edge.config.limits.connections as f64;
     let (node, region) = (&edge.config.node, &edge.config.region);
-    Json(serde_json::json!({ "relays": [{ "node": node, "region": region, "load": load }] })).into_response()
+    let relay = serde_json::json!({
+        "node": node,
+        "region": region,
+        "url": "",
+        "load": (load.min(1.0) * 1_000.0).round() / 1_000.0,
+        "draining": edge.draining.load(Ordering::Relaxed),
+    });
+    ([NO_STORE], Json(serde_json::json!({ "node": node, "relays": [relay] }))).into_response()
+}
+
+/// As little as can be asked for, so that clients can measure how far they are away.
+async fn ping() -> Response {
+    let timing = (HeaderName::from_static("timing-allow-origin"), HeaderValue::from_static("*"));
+    (StatusCode::NO_CONTENT, [NO_STORE, timing]).into_response()
 }
 
 /// Whether a page of `origin` may talk to this node. A page that this node served itself always may.

@@ -286,7 +286,7 @@ impl Store for MemoryStore {
                 Some(What::Message { message, .. }) => Some(message),
                 _ => None,
             };
-            bytes += message.as_ref().map_or(0, |message| message.content.json().len());
+            bytes += message.as_ref().map_or(64, |message| message.content.json().len() + 256);
             page.rows.push((*pos, row.clone(), message));
         }
         Ok(page)

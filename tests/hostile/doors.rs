@@ -68,6 +68,25 @@ async fn all_origins_may_come_where_nothing_is_configured() {
 }
 
 #[tokio::test]
+async fn a_node_lists_itself_and_answers_a_ping_with_nothing() {
+    let node = TestNode::start().await;
+    let header = vec![format!("Origin: {THEIRS}")];
+    let list = http(node.address, "GET /v1/relays", &header, "").await.unwrap();
+    let body = list.json();
+    let relay = &body["relays"][0];
+    assert_eq!(body["node"], relay["node"], "{body}");
+    assert_eq!((&relay["url"], &relay["draining"]), (&"".into(), &false.into()), "{body}");
+    assert!(relay["load"].as_f64().is_some_and(|load| (0.0..=1.0).contains(&load)), "{body}");
+    let ping = http(node.address, "GET /v1/ping", &header, "").await.unwrap();
+    assert_eq!((ping.status, ping.body.len()), (204, 0));
+    assert_eq!(ping.header("timing-allow-origin"), Some("*"));
+    for answer in [&list, &ping] {
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("access-control-allow-origin"), Some(THEIRS));
+    }
+}
+
+#[tokio::test]
 async fn the_login_by_name_is_off_unless_configured() {
     let node = TestNode::start().await;
     let login = http(node.address, "POST /v1/dev/login", &[], "{\"name\":\"ann\"}").await.unwrap();
