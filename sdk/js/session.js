@@ -300,8 +300,8 @@ export class Session {
         return this.#tell(this.outbox.answer(now, frame));
       case 'err':
         if (frame.r !== undefined || !FINAL_CODES.has(frame.code)) return this.#tell(this.outbox.answer(now, frame));
-      // falls through
-      case 'kick': return this.#lines.refused(now, this.#lines.conn, HongyanError.fromFrame(frame));
+        return this.#refused(now, frame);
+      case 'kick': return this.#refused(now, frame);
       case 'live':
         this.#inbox.live(now, frame);
         return this.#event('live', { pos: frame.pos });
@@ -311,6 +311,11 @@ export class Session {
       default:
         if (!this.#inbox.take(now, frame)) this.#lines.lost(now, 'a gap in the stream');
     }
+  }
+
+  /** @param {number} now @param {any} frame */
+  #refused(now, frame) {
+    this.#lines.refused(now, this.#lines.conn, HongyanError.fromFrame(frame));
   }
 
   /** @param {import('./outbox.js').Answer | null} answer */
