@@ -18,6 +18,7 @@ pub mod gossip;
 pub mod hub;
 pub mod listen;
 pub mod logging;
+pub mod mesh;
 pub mod metrics;
 pub mod model;
 pub mod node;

@@ -1,0 +1,4 @@
+//! Floor 4: what peers talk to.
+
+pub mod certs;
+mod tls;
