@@ -1,0 +1,343 @@
+//! The tasks of a mesh: taking connections, dialling, membership, certificates.
+
+use super::{
+    dial::{Attempt, Target},
+    establish::{establish, named},
+    event::{Event, EventSender},
+    failure::Failure,
+    shared::Shared,
+    swim::{Swim, SwimInput},
+    transport,
+};
+use crate::model::NodeId;
+use quinn::{Connection, Incoming};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+/// Connections that are not links yet and come from outside.
+const MAX_STRANGERS: usize = 128;
+/// From a first packet to the end of the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// What a node is called in the handshake; nobody looks at it.
+const SERVER_NAME: &str = "node.hongyan";
+
+fn joined(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!("a link broke off: {error}");
+    }
+}
+
+/// Waits until all links have told their end.
+async fn last_words(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        joined(ended);
+    }
+}
+
+/// Takes connections from outside.
+pub(super) async fn accept(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+    loop {
+        let incoming = tokio::select! {
+            () = stop.cancelled() => break,
+            incoming = shared.endpoint.accept() => incoming,
+            Some(ended) = connections.join_next() => {
+                joined(ended);
+                continue;
+            }
+        };
+        let Some(incoming) = incoming else { break };
+        if shared.is_leaving() {
+            incoming.refuse();
+            continue;
+        }
+        let Ok(permit) = strangers.clone().try_acquire_owned() else {
+            debug!(address = %incoming.remote_address(), "too many handshakes");
+            incoming.refuse();
+            continue;
+        };
+        // Many at once may come from addresses that are not theirs.
+        if strangers.available_permits() < MAX_STRANGERS / 2 && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
+        connections.spawn(welcome(shared.clone(), incoming, permit));
+    }
+    last_words(connections).await;
+}
+
+async fn welcome(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+    let address = incoming.remote_address();
+    let connection = match incoming.accept() {
+        Ok(connecting) => tokio::time::timeout(HANDSHAKE, connecting).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let made = match connection {
+        Ok(Ok(connection)) => {
+            let made = establish(&shared, &connection, None).await;
+            made.map_err(|why| (named(&connection), why))
+        }
+        Ok(Err(error)) => Err((None, error.into())),
+        Err(_) => Err((None, Failure::Slow)),
+    };
+    drop(permit);
+    match made {
+        Ok(established) => {
+            let peer = established.peer();
+            established.run(shared.clone()).await;
+            lost(&shared, peer);
+        }
+        Err((name, why)) => {
+            // Ports of strangers change, and each would be logged.
+            let peer = name.unwrap_or_else(|| format!("at {}", address.ip()));
+            shared.failed(&peer, &address.to_string(), &why);
+        }
+    }
+}
+
+fn lost(shared: &Shared, peer: NodeId) {
+    shared.dialler.lock().lost(Instant::now(), peer);
+    shared.wake.notify_one();
+}
+
+/// Dials what is to be dialled.
+pub(super) async fn dial(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut attempts = JoinSet::new();
+    loop {
+        let now = Instant::now();
+        let linked = |node| shared.links.get(node).is_some();
+        let (due, deadline) = if shared.is_leaving() {
+            (Vec::new(), None)
+        } else {
+            let mut dialler = shared.dialler.lock();
+            (dialler.due(now, linked), dialler.deadline(linked))
+        };
+        for attempt in due {
+            attempts.spawn(attempted(shared.clone(), attempt));
+        }
+        let next = deadline.unwrap_or_else(|| now + Duration::from_secs(60));
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep_until(next.into()) => {}
+            Some(ended) = attempts.join_next() => joined(ended),
+        }
+    }
+    last_words(attempts).await;
+}
+
+/// Marks a target as free again, in whatever way the attempt ends.
+struct Busy<'a>(&'a Shared, Target);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.dialler.lock().free(self.1);
+        self.0.wake.notify_one();
+    }
+}
+
+/// One attempt, and the link that it makes to its end.
+async fn attempted(shared: Arc<Shared>, attempt: Attempt) {
+    let Attempt { target, address, expected } = attempt;
+    let busy = Busy(&shared, target);
+    let connected = connect(&shared, &address).await;
+    let (name, made) = match &connected {
+        Ok(connection) => {
+            let made = establish(&shared, connection, expected.as_deref()).await;
+            (named(connection), made)
+        }
+        Err(why) => (None, Err(why.clone())),
+    };
+    match made {
+        Ok(established) => {
+            let peer = established.peer();
+            shared.dialler.lock().linked(target, peer);
+            established.run(shared.clone()).await;
+            lost(&shared, peer);
+        }
+        Err(why) => {
+            let peer = expected.as_deref().or(name.as_deref()).unwrap_or(&address);
+            shared.failed(peer, &address, &why);
+            let mut dialler = shared.dialler.lock();
+            if let Some(name) = name.filter(|_| why == Failure::Duplicate) {
+                dialler.found(target, NodeId::of(&name));
+            }
+            dialler.failed(Instant::now(), target, why);
+        }
+    }
+    drop(busy);
+}
+
+/// Connects to the first address of `address` that answers.
+async fn connect(shared: &Shared, address: &str) -> Result<Connection, Failure> {
+    let found = tokio::time::timeout(HANDSHAKE, tokio::net::lookup_host(address)).await;
+    let found = found.map_err(|_| Failure::Unreachable(format!("{address} is not found in time")))?;
+    let found = found.map_err(|error| Failure::Unreachable(format!("{address} is not found: {error}")))?;
+    let v4_only = shared.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
+    let fits = |found: &SocketAddr| !v4_only || found.is_ipv4();
+    let mut last = Failure::Unreachable(format!("{address} has no address of the kind that mesh.listen has"));
+    for found in found.filter(fits).take(MAX_ADDRESSES) {
+        let client = shared.client.read().clone();
+        let connecting = shared.endpoint.connect_with(client, found, SERVER_NAME);
+        let connecting = connecting.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        match tokio::time::timeout(HANDSHAKE, connecting).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => last = error.into(),
+            Err(_) => last = Failure::Slow,
+        }
+    }
+    Err(last)
+}
+
+/// Runs the failure detector.
+pub(super) async fn membership(
+    shared: Arc<Shared>,
+    mut swim: Swim,
+    mut inputs: mpsc::Receiver<SwimInput>,
+    stop: CancellationToken,
+) {
+    let mut waiting = Vec::new();
+    let mut sends = JoinSet::new();
+    let events: EventSender = shared.events.clone();
+    let mut owner = true;
+    let mut members = BTreeMap::new();
+    loop {
+        let news = owner && swim.has_news();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            count = inputs.recv_many(&mut waiting, 64) => if count == 0 { return },
+            slot = events.reserve(), if news => match (slot, swim.news()) {
+                (Ok(slot), Some(event)) => {
+                    told(&event);
+                    slot.send(event);
+                }
+                (Ok(_), None) => {}
+                (Err(_), _) => owner = false,
+            },
+            () = tokio::time::sleep_until(swim.deadline().into()) => {}
+        }
+        let now = Instant::now();
+        let mut left = Vec::new();
+        for input in waiting.drain(..) {
+            match input {
+                SwimInput::Message { from, message } => {
+                    if let Err(why) = swim.message(now, from, &message) {
+                        shared.metrics.mesh_gossip_bad.get(why).inc();
+                        debug!(%from, why, "a message about members is of no use");
+                    }
+                }
+                SwimInput::LinkUp(peer) => swim.link_up(now, peer),
+                SwimInput::LinkDown { node, left } => swim.link_down(now, node, left),
+                SwimInput::Leave(told) => {
+                    swim.leave(now);
+                    left.push(told);
+                }
+            }
+        }
+        let defunct = swim.is_defunct();
+        swim.tick(now);
+        if swim.is_defunct() && !defunct {
+            error!("this node was declared down and cannot come back; restart it");
+        }
+        for (node, message) in swim.messages() {
+            // Without a link it is lost, as a datagram may be.
+            if let Some(link) = shared.links.get(node) {
+                link.gossip(message, &mut sends);
+            }
+        }
+        while sends.try_join_next().is_some() {}
+        if *swim.members() != members {
+            changed(&shared, &swim, &members, now);
+            members.clone_from(swim.members());
+        }
+        for told in left {
+            goodbye(&shared);
+            let _ = told.send(());
+        }
+    }
+}
+
+fn told(event: &Event) {
+    match event {
+        Event::MemberUp { member } => {
+            info!(node = %member.name, region = %member.region, address = %member.address, "member up");
+        }
+        Event::MemberDown { node } => info!(%node, "member down"),
+        Event::MemberLeft { node } => info!(%node, "member left"),
+        _ => {}
+    }
+}
+
+/// Takes over who is up: into the list, and into what is dialled.
+fn changed(shared: &Shared, swim: &Swim, before: &BTreeMap<NodeId, Arc<super::Member>>, now: Instant) {
+    let members = swim.members();
+    shared.metrics.mesh_members.set(members.len());
+    shared.members.write().clone_from(members);
+    let mut dialler = shared.dialler.lock();
+    for (node, member) in members {
+        if before.get(node) != Some(member) {
+            dialler.learn(now, member);
+        }
+    }
+    for node in before.keys().filter(|node| !members.contains_key(node)) {
+        if swim.has_left(*node) {
+            dialler.left(*node);
+        } else {
+            dialler.down(now, *node);
+        }
+    }
+    drop(dialler);
+    shared.wake.notify_one();
+}
+
+/// Closes all links with the word that this node leaves.
+fn goodbye(shared: &Shared) {
+    shared.leaving.store(true, Ordering::Release);
+    for link in shared.links.all() {
+        link.connection.close(Failure::Leaving.code(), &Failure::Leaving.reason());
+    }
+}
+
+/// Takes up new certificates.
+pub(super) async fn watch(shared: Arc<Shared>, look: Duration, stop: CancellationToken) {
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(look) => {}
+        }
+        // Three small files.
+        match shared.tls.look() {
+            Ok(None) => {}
+            Ok(Some(ends)) => {
+                shared.endpoint.set_server_config(Some(transport::server(&ends)));
+                *shared.client.write() = transport::client(&ends);
+                said.clear();
+                info!("new certificates are in use for new links");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if said != text {
+                    error!("{text}; the old certificates stay in use");
+                    said = text;
+                }
+            }
+        }
+    }
+}
