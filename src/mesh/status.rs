@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+/// For how long a refusal is shown after it last happened, in microseconds: ten minutes.
+const SHOWN_US: u64 = 600_000_000;
+
 /// A peer, or an address at which one is looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerStatus {
@@ -133,7 +136,7 @@ impl Shared {
                 )
             });
         }
-        let mut notes = self.notes.lock().clone();
+        let (mut notes, now) = (self.notes.lock().clone(), self.clock.now());
         let standings = self.dialler.lock().standings(|node| linked.contains(&node));
         for standing in standings {
             let member = standing.member.as_deref();
@@ -157,7 +160,8 @@ impl Shared {
         }
         let dialled: BTreeSet<_> = peers.iter().map(|peer| peer.address.to_string()).collect();
         for (name, note) in notes {
-            if linked.contains(&NodeId::of(&name)) || dialled.contains(&note.address) {
+            // One that has the name or the number of a linked node is shown beside it.
+            if dialled.contains(&note.address) || now.saturating_sub(note.at) > SHOWN_US {
                 continue;
             }
             let is_name = crate::config::is_name(&name) && name != note.address;
