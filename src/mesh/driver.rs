@@ -2,7 +2,7 @@
 
 use super::{
     dial::{Attempt, Target},
-    establish::{establish, named},
+    establish::{Established, establish, named},
     event::{Event, EventSender},
     failure::Failure,
     shared::Shared,
@@ -10,7 +10,7 @@ use super::{
     transport,
 };
 use crate::model::NodeId;
-use quinn::{Connection, Incoming};
+use quinn::Incoming;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -152,56 +152,67 @@ impl Drop for Busy<'_> {
 }
 
 /// One attempt, and the link that it makes to its end.
+///
+/// A name may stand for several nodes, this one among them, so its addresses are tried until one makes a link.
 async fn attempted(shared: Arc<Shared>, attempt: Attempt) {
     let Attempt { target, address, expected } = attempt;
-    let busy = Busy(&shared, target);
-    let connected = connect(&shared, &address).await;
-    let (name, made) = match &connected {
-        Ok(connection) => {
-            let made = establish(&shared, connection, expected.as_deref()).await;
-            (named(connection), made)
-        }
-        Err(why) => (None, Err(why.clone())),
-    };
-    match made {
-        Ok(established) => {
-            let peer = established.peer();
-            shared.dialler.lock().linked(target, peer);
-            established.run(shared.clone()).await;
-            lost(&shared, peer);
-        }
+    let _busy = Busy(&shared, target);
+    let mut last = Failure::Unreachable(format!("{address} has no address of the kind that mesh.listen has"));
+    let found = match look_up(&shared, &address).await {
+        Ok(found) => found,
         Err(why) => {
-            let peer = expected.as_deref().or(name.as_deref()).unwrap_or(&address);
-            shared.failed(peer, &address, &why);
-            let mut dialler = shared.dialler.lock();
-            if let Some(name) = name.filter(|_| why == Failure::Duplicate) {
-                dialler.found(target, NodeId::of(&name));
+            last = why;
+            Vec::new()
+        }
+    };
+    let mut name = None;
+    for found in found {
+        match reach(&shared, found, expected.as_deref()).await {
+            Ok(established) => {
+                let peer = established.peer();
+                shared.dialler.lock().linked(target, peer);
+                established.run(shared.clone()).await;
+                lost(&shared, peer);
+                return;
             }
-            dialler.failed(Instant::now(), target, why);
+            Err((named, why)) => (name, last) = (named, why),
+        }
+        if last == Failure::Duplicate {
+            break;
         }
     }
-    drop(busy);
+    let peer = expected.as_deref().or(name.as_deref()).unwrap_or(&address);
+    shared.failed(peer, &address, &last);
+    let mut dialler = shared.dialler.lock();
+    if let Some(name) = name.filter(|_| last == Failure::Duplicate) {
+        dialler.found(target, NodeId::of(&name));
+    }
+    dialler.failed(Instant::now(), target, last);
 }
 
-/// Connects to the first address of `address` that answers.
-async fn connect(shared: &Shared, address: &str) -> Result<Connection, Failure> {
+/// The addresses of `address` to which this node can send.
+async fn look_up(shared: &Shared, address: &str) -> Result<Vec<SocketAddr>, Failure> {
     let found = tokio::time::timeout(HANDSHAKE, tokio::net::lookup_host(address)).await;
     let found = found.map_err(|_| Failure::Unreachable(format!("{address} is not found in time")))?;
     let found = found.map_err(|error| Failure::Unreachable(format!("{address} is not found: {error}")))?;
     let v4_only = shared.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
-    let fits = |found: &SocketAddr| !v4_only || found.is_ipv4();
-    let mut last = Failure::Unreachable(format!("{address} has no address of the kind that mesh.listen has"));
-    for found in found.filter(fits).take(MAX_ADDRESSES) {
-        let client = shared.client.read().clone();
-        let connecting = shared.endpoint.connect_with(client, found, SERVER_NAME);
-        let connecting = connecting.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        match tokio::time::timeout(HANDSHAKE, connecting).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => last = error.into(),
-            Err(_) => last = Failure::Slow,
-        }
-    }
-    Err(last)
+    Ok(found.filter(|found| !v4_only || found.is_ipv4()).take(MAX_ADDRESSES).collect())
+}
+
+/// Makes a link with whoever answers at `to`; on failure also says who that was, where it is known.
+async fn reach(
+    shared: &Arc<Shared>,
+    to: SocketAddr,
+    expected: Option<&str>,
+) -> Result<Established, (Option<String>, Failure)> {
+    let client = shared.client.read().clone();
+    let connecting = shared.endpoint.connect_with(client, to, SERVER_NAME);
+    let connecting = connecting.map_err(|error| (None, Failure::Unreachable(error.to_string())))?;
+    let connection = match tokio::time::timeout(HANDSHAKE, connecting).await {
+        Ok(connection) => connection.map_err(|error| (None, error.into()))?,
+        Err(_) => return Err((None, Failure::Slow)),
+    };
+    establish(shared, &connection, expected).await.map_err(|why| (named(&connection), why))
 }
 
 /// Runs the failure detector.

@@ -178,6 +178,32 @@ pub(super) fn pack(frames: &[Bytes], buffer: &mut BytesMut, chunks: &mut Vec<Byt
     taken
 }
 
+/// Takes any bytes as a stream, in one piece and in pieces of `first byte + 1` bytes, and frames made of them.
+///
+/// # Panics
+/// When the reader does, or when the pieces make a difference: that is what is looked for.
+pub fn fuzz_frames(bytes: &[u8]) {
+    const MAX: usize = 1_000;
+    let Some((size, stream)) = bytes.split_first() else { return };
+    let size = usize::from(*size) + 1;
+    let read = |stream: &[u8], size: usize| {
+        let (mut reader, mut frames) = (FrameReader::new(MAX), Vec::new());
+        for piece in stream.chunks(size) {
+            reader.take(Bytes::copy_from_slice(piece), &mut frames)?;
+        }
+        assert!(frames.iter().all(|frame| frame.len() <= MAX), "a frame over the limit");
+        Ok::<_, TooLong>(frames)
+    };
+    assert_eq!(read(stream, size), read(stream, usize::MAX), "pieces make a difference");
+    let frames: Vec<_> = stream.chunks(size).map(Bytes::copy_from_slice).collect();
+    let mut chunks = Vec::new();
+    let mut rest = &frames[..];
+    while !rest.is_empty() {
+        rest = &rest[pack(rest, &mut BytesMut::new(), &mut chunks)..];
+    }
+    assert_eq!(read(&chunks.concat(), size), Ok(frames), "frames do not read back");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

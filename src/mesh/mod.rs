@@ -40,7 +40,7 @@ mod transport;
 pub use event::{Event, Events, PeerInfo};
 pub use failure::{Failure, Why};
 pub use hello::{FEATURES, Hello, PROTOCOL, Welcome, fuzz_hello};
-pub use lanes::{FrameReader, Lane, TooLong};
+pub use lanes::{FrameReader, Lane, TooLong, fuzz_frames};
 pub use link::SendError;
 pub use member::Member;
 pub use options::{MeshError, MeshOptions, WallClock};

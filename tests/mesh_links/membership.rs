@@ -65,6 +65,33 @@ async fn a_node_that_dies_without_a_word_is_noticed_and_comes_back_as_a_later_st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
+    let cluster = Cluster::new(&["a", "b"]);
+    let mut b = Wired::start(&cluster, "b", &[]).await;
+    let mut a = Wired::start(&cluster, "a", &[&b]).await;
+    a.node.knows(&["b"]).await;
+    b.node.knows(&["a"]).await;
+    let mut options = b.node.options.clone();
+    options.incarnation += 1;
+    b.cut_off(&[&a], true);
+    let (dead, wire) = (b.node.id(), b.wire);
+    // What is under way ends with the wire that it was on; the address stays.
+    tokio::spawn(b.node.kill());
+    let start = Instant::now();
+    let mut again = Node::start(options.clone());
+    wire.lead_to(again.handle.local_addr().unwrap());
+    wire.cut(false);
+    assert_eq!(a.node.member("b").await, options.incarnation);
+    println!("in again after {:?}", start.elapsed());
+    again.knows(&["a"]).await;
+    a.node.listen(Duration::from_millis(100)).await;
+    let down = |event: &&Event| matches!(event, Event::MemberDown { .. });
+    assert_eq!(a.node.seen.iter().filter(down).count(), 0, "{:?}", a.node.seen);
+    assert_eq!(a.node.links_with(dead), 1);
+    talk(&mut a.node, &mut again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_leaves_is_gone_at_once() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let mut a = cluster.start("a", &[]);

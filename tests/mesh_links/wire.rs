@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 use tokio::{net::UdpSocket, task::JoinSet};
 
@@ -17,7 +17,7 @@ struct Cuts {
 /// The wire; it ends when it is dropped.
 pub struct Wire {
     pub address: SocketAddr,
-    target: Arc<OnceLock<SocketAddr>>,
+    target: Arc<Mutex<Option<SocketAddr>>>,
     cuts: Arc<Mutex<Cuts>>,
     _tasks: JoinSet<()>,
 }
@@ -26,16 +26,16 @@ impl Wire {
     pub async fn new() -> Self {
         let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = front.local_addr().unwrap();
-        let target = Arc::new(OnceLock::new());
+        let target = Arc::new(Mutex::new(None));
         let cuts = Arc::new(Mutex::new(Cuts::default()));
         let mut tasks = JoinSet::new();
         tasks.spawn(carry(front, target.clone(), cuts.clone()));
         Self { address, target, cuts, _tasks: tasks }
     }
 
-    /// Where it leads; once.
+    /// Where it leads from now on.
     pub fn lead_to(&self, target: SocketAddr) {
-        self.target.set(target).unwrap();
+        *self.target.lock() = Some(target);
     }
 
     /// Cuts it for everybody, or mends it.
@@ -54,20 +54,21 @@ impl Wire {
     }
 }
 
-async fn carry(front: Arc<UdpSocket>, target: Arc<OnceLock<SocketAddr>>, cuts: Arc<Mutex<Cuts>>) {
-    let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+async fn carry(front: Arc<UdpSocket>, target: Arc<Mutex<Option<SocketAddr>>>, cuts: Arc<Mutex<Cuts>>) {
+    let mut ways: HashMap<(SocketAddr, SocketAddr), Arc<UdpSocket>> = HashMap::new();
     let mut returns = JoinSet::new();
     let mut packet = vec![0; 65_536];
     loop {
         let Ok((len, from)) = front.recv_from(&mut packet).await else { continue };
         let open = |cuts: &Cuts| !cuts.all && !cuts.from.contains(&from);
-        let Some(target) = target.get().filter(|_| open(&cuts.lock())) else { continue };
-        let way = match ways.get(&from) {
+        let target = *target.lock();
+        let Some(target) = target.filter(|_| open(&cuts.lock())) else { continue };
+        let way = match ways.get(&(from, target)) {
             Some(way) => way.clone(),
             None => {
                 let way = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
                 way.connect(target).await.unwrap();
-                ways.insert(from, way.clone());
+                ways.insert((from, target), way.clone());
                 let (front, back, cuts) = (front.clone(), way.clone(), cuts.clone());
                 returns.spawn(async move {
                     let mut packet = vec![0; 65_536];
