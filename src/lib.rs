@@ -7,6 +7,7 @@
 //! | 0 | [`model`] | ids, conversations, messages, entries, the clock (pure) |
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
+//! | 4 | [`mesh`] | links with the other nodes of a cluster |
 
 pub mod admin;
 pub mod api;

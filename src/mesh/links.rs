@@ -64,10 +64,8 @@ impl Links {
         let node = link.peer.member.node;
         let alive = up.get(&node).filter(|link| link.is_alive());
         may_join(alive.map(Arc::as_ref), &link.peer.member)?;
-        if let Some(alive) = alive {
-            if linked || alive.born.elapsed() < SETTLED {
-                return Err(Failure::Duplicate);
-            }
+        if alive.is_some_and(|alive| linked || alive.born.elapsed() < SETTLED) {
+            return Err(Failure::Duplicate);
         }
         Ok(self.enter(&mut up, link))
     }

@@ -43,6 +43,12 @@ async fn three_nodes_that_know_one_seed_are_all_linked() {
     }
 }
 
+/// Some hundred bytes, or some thousand: those span several packets, and are written without a copy.
+fn length(number: u32) -> usize {
+    let long = if number.is_multiple_of(97) { 9_000 } else { 0 };
+    number as usize * 37 % 600 + long
+}
+
 /// Sends `count` numbered frames on each lane, over and over where a lane is full.
 async fn pour(handle: MeshHandle, to: NodeId, count: u32) {
     let mut next = [0_u32; Lane::ALL.len()];
@@ -54,9 +60,8 @@ async fn pour(handle: MeshHandle, to: NodeId, count: u32) {
                 if *n == count {
                     break;
                 }
-                // From 4 to some thousand bytes; some span several packets, some are written without a copy.
                 let mut frame = n.to_be_bytes().to_vec();
-                frame.resize(4 + *n as usize * 37 % 600 + if *n % 97 == 0 { 9_000 } else { 0 }, *n as u8);
+                frame.resize(4 + length(*n), *n as u8);
                 match handle.send(to, lane, frame.into()) {
                     Ok(()) => *n += 1,
                     Err(SendError::Full) => break,
@@ -82,7 +87,7 @@ async fn drink(node: &mut Node, count: u32) {
             for frame in frames {
                 let (number, rest) = frame.split_first_chunk().unwrap();
                 assert_eq!(u32::from_be_bytes(*number), *next, "{lane}");
-                assert_eq!(rest.len(), *next as usize * 37 % 600 + if *next % 97 == 0 { 9_000 } else { 0 });
+                assert_eq!(rest.len(), length(*next));
                 assert!(rest.iter().all(|byte| *byte == *next as u8));
                 *next += 1;
             }
