@@ -111,7 +111,8 @@ async fn speak(
         url: url.into(),
         incarnation,
     });
-    let linked = shared.links.may_join(&member)?;
+    let known = shared.members.read().get(&node).cloned();
+    let linked = shared.links.may_join(&member, known.as_deref())?;
     let info = PeerInfo { member, version, features: features & FEATURES, software: software.into() };
     let (link, queues) = Link::new(shared, info, connection.clone());
     let welcome = Welcome { version, linked };

@@ -28,6 +28,8 @@ use tracing::{debug, info, warn};
 const BATCH: usize = 256;
 /// Pieces of a stream that a reader takes at once; each is what one datagram brought.
 const CHUNKS: usize = 32;
+/// From the end of a lane to the end of its connection.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// From a stream's opening until its first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(5);
 
@@ -187,9 +189,15 @@ impl Link {
         let up = Event::LinkUp { peer: self.peer.clone(), generation: self.generation() };
         let told = shared.events.send(up).await.is_ok()
             && shared.swim.send(SwimInput::LinkUp(peer.clone())).await.is_ok();
-        let why = if told { self.work(&shared, queues, control).await } else { Why::Stopped };
-        let (code, reason) = why.close();
-        self.connection.close(code, reason.as_bytes());
+        let why = if told {
+            self.work(&shared, queues, control).await
+        } else {
+            self.connection.close(Why::Stopped.close().0, b"");
+            Why::Stopped
+        };
+        if matches!(why, Why::Closed(_)) {
+            shared.links.note_end(&self);
+        }
         shared.links.remove(&self);
         shared.metrics.mesh_links.dec();
         shared.metrics.mesh_links_ended.get(why.label()).inc();
@@ -235,6 +243,9 @@ impl Link {
             (why @ (Why::Broken(_) | Why::Replaced), _) | (why, None) => why,
             (_, Some(closed)) => closed.into(),
         };
+        // Before the tasks let go of their streams, which would look like the end of a lane.
+        let (code, reason) = why.close();
+        self.connection.close(code, reason.as_bytes());
         tasks.shutdown().await;
         why
     }
@@ -339,7 +350,11 @@ async fn read(link: Arc<Link>, shared: Arc<Shared>, lane: Lane, mut stream: Recv
     loop {
         let count = match stream.read_chunks(&mut chunks).await {
             Ok(Some(count)) => count,
-            Ok(None) => return Why::Broken(format!("lane {lane} ended")),
+            Ok(None) => {
+                // A peer whose tasks end lets go of its streams just before the connection.
+                let closed = tokio::time::timeout(LAST_WORD, link.connection.closed()).await;
+                return closed.map_or_else(|_| Why::Broken(format!("lane {lane} ended")), Why::from);
+            }
             Err(ReadError::ConnectionLost(error)) => return error.into(),
             Err(error) => return Why::Broken(format!("lane {lane}: {error}")),
         };

@@ -4,10 +4,10 @@
 //! may dial at once; the arbiter takes the first connection that is ready and turns the other down, and its peer takes
 //! what the arbiter has taken. One place decides, so there is never none and never two.
 //!
-//! Two processes of one name: the one that is linked and alive stays. A second one, be it a restart or a copy of
-//! the certificate, is let in when the first one's link has ended: by its close, by a reset from the address on which
-//! it started anew, or after the idle timeout (3.5 s) at the latest. So a stranger with a stolen or copied
-//! certificate cannot push out a node that works.
+//! Two processes of one name: the one that is in the cluster and alive stays. A second one, be it a restart or a copy
+//! of the certificate, is let in when the first one has ended its link by its own word, which a reset from the address on
+//! which it started anew is too, or when it is no member any more, at most 5 s after its death. So a second process with a
+//! copied certificate cannot push out a node that works, not even by a third that has no link with that node.
 
 use super::{failure::Failure, link::Link, member::Member};
 use crate::model::NodeId;
@@ -28,6 +28,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub(super) struct Links {
     up: RwLock<HashMap<NodeId, Arc<Link>>>,
     generations: AtomicU64,
+    /// Incarnations of nodes whose own word ended their last link: they closed it, or run anew.
+    ended: RwLock<HashMap<NodeId, u64>>,
 }
 
 impl Links {
@@ -51,9 +53,18 @@ impl Links {
         self.up.read().get(&node).map(|link| act(link))
     }
 
-    /// Whether the peer may be linked, as far as those that are say; and whether it is already.
-    pub(super) fn may_join(&self, peer: &Member) -> Result<bool, Failure> {
-        may_join(self.get(peer.node).as_deref(), peer)
+    /// Whether the peer may be linked; and whether it is already.
+    ///
+    /// * `member`: the node of that number that is in the cluster, if there is one.
+    pub(super) fn may_join(&self, peer: &Member, member: Option<&Member>) -> Result<bool, Failure> {
+        let alive = self.get(peer.node);
+        let ended = self.ended.read().get(&peer.node).copied();
+        let other = member
+            .filter(|member| member.incarnation != peer.incarnation && ended != Some(member.incarnation));
+        if alive.is_none() && other.is_some() {
+            return Err(Failure::NameTaken(peer.name.to_string()));
+        }
+        may_join(alive.as_deref(), peer)
     }
 
     /// The arbiter's decision. On success the link is in the table, and the one whose place it took comes back.
@@ -80,7 +91,14 @@ impl Links {
 
     fn enter(&self, up: &mut HashMap<NodeId, Arc<Link>>, link: &Arc<Link>) -> Option<Arc<Link>> {
         link.generation.get_or_init(|| self.generations.fetch_add(1, Relaxed) + 1);
+        self.ended.write().remove(&link.peer.member.node);
         up.insert(link.peer.member.node, link.clone())
+    }
+
+    /// Notes that a link was ended by the peer's own word.
+    pub(super) fn note_end(&self, link: &Link) {
+        let member = &link.peer.member;
+        self.ended.write().insert(member.node, member.incarnation);
     }
 
     /// Takes a link out, unless another has taken its place.

@@ -352,6 +352,9 @@ mod tests {
     struct World {
         now: Instant,
         nodes: BTreeMap<NodeId, Swim>,
+        /// Of so many messages in a thousand nothing is heard.
+        loss: u32,
+        random: SmallRng,
     }
 
     impl World {
@@ -361,7 +364,7 @@ mod tests {
                 let member = identity(name, 1).member;
                 (member.node, Swim::new(member, now, i as u64))
             });
-            Self { now, nodes: nodes.collect() }
+            Self { now, nodes: nodes.collect(), loss: 0, random: SmallRng::seed_from_u64(7) }
         }
 
         fn link(&mut self, a: &str, b: &str) {
@@ -399,7 +402,9 @@ mod tests {
                     return;
                 }
                 for (from, to, message) in sent {
-                    if self.nodes[&from].linked.contains_key(&to)
+                    let lost = self.random.random_range(0..1_000) < self.loss;
+                    if !lost
+                        && self.nodes[&from].linked.contains_key(&to)
                         && let Some(node) = self.nodes.get_mut(&to)
                     {
                         let taken = node.message(self.now, from, &message);
@@ -530,6 +535,27 @@ mod tests {
         world.pass(Duration::from_secs(30));
         for name in ["a", "b", "c"] {
             assert_eq!(world.events(name), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn twenty_nodes_with_loss_agree_on_who_is_dead_and_on_nobody_else() {
+        let names: Vec<_> = (0..20).map(|i| format!("n-{i}")).collect();
+        let mut world = World::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        world.loss = 30;
+        for (i, a) in names.iter().enumerate() {
+            for b in &names[..i] {
+                world.link(a, b);
+            }
+        }
+        world.pass(Duration::from_secs(60));
+        for name in &names {
+            assert_eq!(world.ups(name).len(), 19, "{name}");
+        }
+        world.kill("n-7");
+        world.pass(Duration::from_secs(6));
+        for name in names.iter().filter(|name| *name != "n-7") {
+            assert_eq!(world.events(name), [Event::MemberDown { node: NodeId::of("n-7") }], "{name}");
         }
     }
 

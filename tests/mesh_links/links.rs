@@ -126,6 +126,31 @@ async fn frames_arrive_in_order_on_every_lane_in_both_directions_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_does_not_listen_holds_senders_back_and_loses_nothing() {
+    const COUNT: u32 = 30_000;
+    let cluster = Cluster::new(&["a", "b"]);
+    let small = |mut options: MeshOptions| {
+        (options.lane_frames, options.lane_bytes) = (500, 200_000);
+        (options.events, options.event_bytes) = (8, 100_000);
+        Node::start(options)
+    };
+    let mut a = small(cluster.options("a", &[]));
+    let mut b = small(cluster.options("b", &[&a]));
+    a.knows(&["b"]).await;
+    b.knows(&["a"]).await;
+    let pour = tokio::spawn(pour(a.handle.clone(), b.id(), COUNT));
+    // Longer than the idle timeout.
+    a.listen(Duration::from_secs(5)).await;
+    assert!(!pour.is_finished());
+    let received: u64 = b.handle.peers()[0].lanes.iter().map(|lane| lane.received_bytes).sum();
+    assert!(received < 1_000_000, "{received} bytes were taken in");
+    drink(&mut b, COUNT).await;
+    pour.await.unwrap();
+    assert!(a.ended_links().is_empty() && b.ended_links().is_empty());
+    assert_eq!((a.handle.members().len(), b.handle.members().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuffed_lane_holds_up_no_other() {
     let cluster = Cluster::new(&["a", "b"]);
     let mut a = cluster.start("a", &[]);
@@ -208,7 +233,7 @@ async fn a_link_that_breaks_comes_back() {
     let start = std::time::Instant::now();
     let mut b = Node::start(options);
     assert!(Some(a.link("b").await) > first);
-    println!("linked again after {:?}", start.elapsed());
+    println!("linked again after {:?}: {:?}", start.elapsed(), a.ended_links());
     assert_eq!(a.links_with(b.id()), 1, "the end of the first link comes before the second: {:?}", a.seen);
     b.link("a").await;
     talk(&mut a, &mut b).await;
