@@ -8,6 +8,7 @@ use super::{
     failure::{Failure, Why},
     hello::{GOSSIP, MAGIC, PREAMBLE, preamble},
     lanes::{FrameReader, Lane, pack},
+    queue::{LaneQueue, SendError},
     shared::Shared,
     swim::{MAX_PACKET, SwimInput},
 };
@@ -16,7 +17,7 @@ use quinn::{Connection, ReadError, ReadExactError, RecvStream, SendStream, Write
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -32,66 +33,6 @@ const CHUNKS: usize = 32;
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// From a stream's opening until its first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(5);
-
-/// Why a frame was not sent. It leaves no trace then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no link with that node.
-    #[error("there is no link")]
-    NoLink,
-    /// As much waits on that lane as may.
-    #[error("the lane is full")]
-    Full,
-    /// The frame is larger than its lane allows.
-    #[error("a frame of {len} bytes, the limit is {max}")]
-    TooLong {
-        /// Its length, in bytes.
-        len: usize,
-        /// The limit.
-        max: usize,
-    },
-}
-
-/// The queue of one lane, and what went over it.
-pub(super) struct LaneQueue {
-    queue: mpsc::Sender<Bytes>,
-    max_bytes: usize,
-    queued_bytes: AtomicUsize,
-    pub(super) sent_frames: AtomicU64,
-    pub(super) sent_bytes: AtomicU64,
-    pub(super) received_frames: AtomicU64,
-    pub(super) received_bytes: AtomicU64,
-    pub(super) full: AtomicU64,
-}
-
-impl LaneQueue {
-    fn put(&self, frame: Bytes) -> Result<(), SendError> {
-        let len = frame.len();
-        let before = self.queued_bytes.fetch_add(len, Relaxed);
-        // An empty lane takes one frame of any size.
-        let fits = before == 0 || before.saturating_add(len) <= self.max_bytes;
-        let put = if fits { self.queue.try_send(frame) } else { Err(mpsc::error::TrySendError::Full(frame)) };
-        put.map_err(|error| {
-            self.queued_bytes.fetch_sub(len, Relaxed);
-            match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    self.full.fetch_add(1, Relaxed);
-                    SendError::Full
-                }
-                mpsc::error::TrySendError::Closed(_) => SendError::NoLink,
-            }
-        })
-    }
-
-    pub(super) fn queued_frames(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
-    }
-
-    pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes.load(Relaxed)
-    }
-}
 
 /// A link.
 pub(super) struct Link {
@@ -119,16 +60,7 @@ impl Link {
         let lanes = Lane::ALL.map(|_| {
             let (queue, waiting) = mpsc::channel(frames);
             queues.push(waiting);
-            LaneQueue {
-                queue,
-                max_bytes,
-                queued_bytes: AtomicUsize::new(0),
-                sent_frames: AtomicU64::new(0),
-                sent_bytes: AtomicU64::new(0),
-                received_frames: AtomicU64::new(0),
-                received_bytes: AtomicU64::new(0),
-                full: AtomicU64::new(0),
-            }
+            LaneQueue::new(queue, max_bytes)
         });
         let link = Self {
             peer,
@@ -328,9 +260,7 @@ async fn write(
                 return failed(error);
             }
             chunks.clear();
-            counts.queued_bytes.fetch_sub(bytes, Relaxed);
-            counts.sent_frames.fetch_add(taken as u64, Relaxed);
-            counts.sent_bytes.fetch_add(bytes as u64, Relaxed);
+            counts.written(taken, bytes);
             metrics.0.add(taken as u64);
             metrics.1.add(bytes as u64);
             rest = &rest[taken..];

@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`certs`], `tls`, `transport` | certificates, TLS, QUIC |
 //! | `hello`, `establish`, `links` | from a connection to the one link with a node |
-//! | `lanes`, `link` | frames on a link |
+//! | `lanes`, `queue`, `link` | frames on a link |
 //! | `dial`, `driver` | whom to dial and when; the tasks |
 //! | `member`, `swim` | who is in the cluster |
 //! | `event`, `status` | what the owner hears and sees |
@@ -31,6 +31,7 @@ mod link;
 mod links;
 mod member;
 mod options;
+mod queue;
 mod shared;
 mod status;
 mod swim;
@@ -41,9 +42,9 @@ pub use event::{Event, Events, PeerInfo};
 pub use failure::{Failure, Why};
 pub use hello::{FEATURES, Hello, PROTOCOL, Welcome, fuzz_hello};
 pub use lanes::{FrameReader, Lane, TooLong, fuzz_frames};
-pub use link::SendError;
 pub use member::Member;
 pub use options::{MeshError, MeshOptions, WallClock};
+pub use queue::SendError;
 pub use status::{LaneStatus, PeerState, PeerStatus};
 pub use swim::fuzz_swim;
 pub use tls::TlsError;

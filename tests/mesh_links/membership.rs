@@ -75,14 +75,13 @@ async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
     options.incarnation += 1;
     b.cut_off(&[&a], true);
     let (dead, wire) = (b.node.id(), b.wire);
-    // What is under way ends with the wire that it was on; the address stays.
     tokio::spawn(b.node.kill());
     let start = Instant::now();
     let mut again = Node::start(options.clone());
     wire.lead_to(again.handle.local_addr().unwrap());
     wire.cut(false);
     assert_eq!(a.node.member("b").await, options.incarnation);
-    println!("in again after {:?}", start.elapsed());
+    println!("in again after {:?}: {:?}", start.elapsed(), a.node.ended_links());
     again.knows(&["a"]).await;
     a.node.listen(Duration::from_millis(100)).await;
     let down = |event: &&Event| matches!(event, Event::MemberDown { .. });

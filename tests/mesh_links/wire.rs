@@ -33,7 +33,7 @@ impl Wire {
         Self { address, target, cuts, _tasks: tasks }
     }
 
-    /// Where it leads from now on.
+    /// Where it leads from now on; of what it led to before nothing is heard any more.
     pub fn lead_to(&self, target: SocketAddr) {
         *self.target.lock() = Some(target);
     }
@@ -61,8 +61,9 @@ async fn carry(front: Arc<UdpSocket>, target: Arc<Mutex<Option<SocketAddr>>>, cu
     loop {
         let Ok((len, from)) = front.recv_from(&mut packet).await else { continue };
         let open = |cuts: &Cuts| !cuts.all && !cuts.from.contains(&from);
-        let target = *target.lock();
-        let Some(target) = target.filter(|_| open(&cuts.lock())) else { continue };
+        let leads = target.clone();
+        let now = *target.lock();
+        let Some(target) = now.filter(|_| open(&cuts.lock())) else { continue };
         let way = match ways.get(&(from, target)) {
             Some(way) => way.clone(),
             None => {
@@ -76,7 +77,7 @@ async fn carry(front: Arc<UdpSocket>, target: Arc<Mutex<Option<SocketAddr>>>, cu
                         let Ok(len) = back.recv(&mut packet).await else { continue };
                         let open = {
                             let cuts = cuts.lock();
-                            !cuts.all && !cuts.from.contains(&from)
+                            !cuts.all && !cuts.from.contains(&from) && *leads.lock() == Some(target)
                         };
                         if open {
                             let _ = front.send_to(&packet[..len], from).await;
