@@ -22,6 +22,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(30);
 /// How long the one with the larger number lets the other go first.
 const COURTESY: Duration = Duration::from_millis(300);
+/// A link that ends sooner was no success: what made it end may do so again.
+const STABLE: Duration = Duration::from_secs(10);
 /// Nodes that are remembered; those that are down for longest go first.
 const MAX_NODES: usize = 2_048;
 
@@ -171,7 +173,6 @@ impl Dialler {
             seed.node = Some(node);
         }
         if let Some(pace) = self.pace(target) {
-            pace.failures = 0;
             pace.last = None;
         }
     }
@@ -219,11 +220,22 @@ impl Dialler {
     }
 
     /// A link ended.
-    pub(super) fn lost(&mut self, now: Instant, node: NodeId) {
-        let next = now + self.courtesy(node);
-        if let Some(node) = self.nodes.get_mut(&node) {
-            node.pace.failures = 0;
-            node.pace.next = next;
+    ///
+    /// * `seed`: the target that had made it, where that was not the node itself.
+    /// * `lived`: how long it was up. After a long life it is dialled again at once, after a short one with the pace of
+    ///   failures.
+    pub(super) fn lost(&mut self, now: Instant, node: NodeId, seed: Option<Target>, lived: Duration) {
+        let courtesy = self.courtesy(node);
+        let mut random = SmallRng::seed_from_u64(self.random.random());
+        for target in [Some(Target::Node(node)), seed.filter(|seed| *seed != Target::Node(node))] {
+            let Some(pace) = target.and_then(|target| self.pace(target)) else { continue };
+            pace.next = now + courtesy;
+            if lived < STABLE {
+                pace.next += pace.delay(LONGEST, &mut random);
+                pace.failures = pace.failures.saturating_add(1);
+            } else {
+                pace.failures = 0;
+            }
         }
     }
 
@@ -297,7 +309,32 @@ mod tests {
         dialler.free(Target::Seed(0));
         assert!(dialler.due(now, |node| node == NodeId(5)).is_empty());
         assert_eq!(dialler.deadline(|_| true), None);
-        assert_eq!(dialler.due(now, free).len(), 1);
+        dialler.lost(now, NodeId(5), Some(Target::Seed(0)), STABLE);
+        assert_eq!(dialler.due(now + COURTESY, free).len(), 1);
+    }
+
+    #[test]
+    fn a_link_that_ends_again_and_again_is_not_made_again_at_once() {
+        let mut now = Instant::now();
+        let peer = member("us-1");
+        let mut dialler = Dialler::new(NodeId(1), &["a:1".into()], now, 7);
+        dialler.learn(now, &peer);
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            let due = dialler.due(now, |_| false);
+            for attempt in &due {
+                dialler.linked(attempt.target, peer.node);
+                dialler.free(attempt.target);
+            }
+            dialler.lost(now, peer.node, Some(Target::Seed(0)), Duration::from_millis(5));
+            let next = dialler.deadline(|_| false).unwrap();
+            waits.push(next - now);
+            now = next;
+        }
+        let late: Duration = waits[20..].iter().sum();
+        assert!(late > Duration::from_secs(10), "{waits:?}");
+        dialler.lost(now, peer.node, None, STABLE);
+        assert!(dialler.deadline(|_| false).unwrap() <= now + COURTESY, "and after a long life it is");
     }
 
     #[test]

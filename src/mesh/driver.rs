@@ -98,9 +98,9 @@ async fn welcome(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphore
     drop(permit);
     match made {
         Ok(established) => {
-            let peer = established.peer();
+            let (peer, start) = (established.peer(), Instant::now());
             established.run(shared.clone()).await;
-            lost(&shared, peer);
+            lost(&shared, peer, None, start);
         }
         Err((name, why)) => {
             // Ports of strangers change, and each would be logged.
@@ -110,8 +110,9 @@ async fn welcome(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphore
     }
 }
 
-fn lost(shared: &Shared, peer: NodeId) {
-    shared.dialler.lock().lost(Instant::now(), peer);
+fn lost(shared: &Shared, peer: NodeId, target: Option<Target>, start: Instant) {
+    let now = Instant::now();
+    shared.dialler.lock().lost(now, peer, target, now.duration_since(start));
     shared.wake.notify_one();
 }
 
@@ -169,10 +170,10 @@ async fn attempted(shared: Arc<Shared>, attempt: Attempt) {
     for found in found {
         match reach(&shared, found, expected.as_deref()).await {
             Ok(established) => {
-                let peer = established.peer();
+                let (peer, start) = (established.peer(), Instant::now());
                 shared.dialler.lock().linked(target, peer);
                 established.run(shared.clone()).await;
-                lost(&shared, peer);
+                lost(&shared, peer, Some(target), start);
                 return;
             }
             Err((named, why)) => (name, last) = (named, why),

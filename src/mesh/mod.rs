@@ -107,6 +107,8 @@ impl Mesh {
             Some(address) if config::keys::is_endpoint(&address) => address,
             Some(_) => return Err(MeshError::Bounds("mesh.advertise")),
             None if local.ip().is_unspecified() => return Err(MeshError::NoAddress),
+            // One with a zone, as link-local ones have, means nothing elsewhere.
+            None if !config::keys::is_endpoint(&local.to_string()) => return Err(MeshError::NoAddress),
             None => local.to_string(),
         };
         let me = Arc::new(Member {

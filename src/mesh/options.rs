@@ -134,7 +134,7 @@ pub enum MeshError {
     Tls(#[from] TlsError),
     /// Peers could not be told where this node is.
     #[error(
-        "mesh.listen is all addresses, so mesh.advertise must say at which host and port peers reach this node"
+        "mesh.listen is no address that others can use, so mesh.advertise must say at which host and port they reach this node"
     )]
     NoAddress,
     /// A value is out of bounds.

@@ -43,6 +43,37 @@ async fn three_nodes_that_know_one_seed_are_all_linked() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_may_be_of_the_newer_kind() {
+    let v6 = "[::1]:0";
+    if std::net::UdpSocket::bind(v6).is_err() {
+        return; // this machine has none
+    }
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let on_v6 = |name, seeds: &[&Node]| {
+        let mut options = cluster.options(name, seeds);
+        options.listen = v6.parse().unwrap();
+        options
+    };
+    let mut a = Node::start(on_v6("a", &[]));
+    let mut b = Node::start(on_v6("b", &[&a]));
+    a.knows(&["b"]).await;
+    b.knows(&["a"]).await;
+    talk(&mut a, &mut b).await;
+    // One that listens on the older kind alone says why it does not get there.
+    let c = cluster.start("c", &[&a]);
+    let says = async {
+        loop {
+            let told = |state: &PeerState| matches!(state, PeerState::Dialling { last: Some(why) } if why.contains("no address of the kind"));
+            if c.handle.peers().iter().any(|peer| told(&peer.state)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, says).await.unwrap();
+}
+
 /// Some hundred bytes, or some thousand: those span several packets, and are written without a copy.
 fn length(number: u32) -> usize {
     let long = if number.is_multiple_of(97) { 9_000 } else { 0 };

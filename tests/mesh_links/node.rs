@@ -2,12 +2,15 @@
 
 use hongyan::{
     mesh::{
-        Event, Events, Mesh, MeshHandle, MeshOptions, PeerState,
+        Event, Events, Lane, Mesh, MeshHandle, MeshOptions, PeerState, SendError,
         certs::{self, Issue},
     },
     model::NodeId,
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -226,14 +229,17 @@ impl Node {
 
 /// Checks that frames still go both ways.
 pub async fn talk(a: &mut Node, b: &mut Node) {
+    let start = Instant::now();
     for (from, to) in [(0, 1), (1, 0)] {
         let nodes = [&mut *a, &mut *b];
         let (sender, receiver) = (nodes[from].id(), nodes[to].id());
         let text = format!("from {}", nodes[from].name());
-        nodes[from]
-            .handle
-            .send(receiver, hongyan::mesh::Lane::Chat, text.clone().into())
-            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        // The one that decides on the link has it a moment before the other.
+        while nodes[from].handle.send(receiver, Lane::Chat, text.clone().into()) == Err(SendError::NoLink)
+            && start.elapsed() < PATIENCE
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let [a, b] = nodes;
         let taker = if to == 0 { a } else { b };
         taker
