@@ -10,15 +10,16 @@ use super::{
     transport,
 };
 use crate::model::NodeId;
+use parking_lot::Mutex;
 use quinn::Incoming;
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use tracing::{debug, error, info};
 
 /// Connections that are not links yet and come from outside.
 const MAX_STRANGERS: usize = 128;
+/// The same from one network address, so that no one address keeps all others out.
+const MAX_PER_ADDRESS: usize = 16;
 /// From a first packet to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried.
@@ -51,7 +54,7 @@ async fn last_words(mut tasks: JoinSet<()>) {
 /// Takes connections from outside.
 pub(super) async fn accept(shared: Arc<Shared>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
-    let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+    let strangers = Arc::new(Strangers::default());
     loop {
         let incoming = tokio::select! {
             () = stop.cancelled() => break,
@@ -66,22 +69,58 @@ pub(super) async fn accept(shared: Arc<Shared>, stop: CancellationToken) {
             incoming.refuse();
             continue;
         }
-        let Ok(permit) = strangers.clone().try_acquire_owned() else {
+        // Many at once may come from addresses that are not theirs.
+        if strangers.are_many() && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
+        let Some(stranger) = strangers.enter(incoming.remote_address().ip()) else {
             debug!(address = %incoming.remote_address(), "too many handshakes");
             incoming.refuse();
             continue;
         };
-        // Many at once may come from addresses that are not theirs.
-        if strangers.available_permits() < MAX_STRANGERS / 2 && incoming.may_retry() {
-            let _ = incoming.retry();
-            continue;
-        }
-        connections.spawn(welcome(shared.clone(), incoming, permit));
+        connections.spawn(welcome(shared.clone(), incoming, stranger));
     }
     last_words(connections).await;
 }
 
-async fn welcome(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+/// Connections that are not links yet, by address.
+#[derive(Default)]
+struct Strangers(Mutex<HashMap<IpAddr, usize>>);
+
+impl Strangers {
+    fn are_many(&self) -> bool {
+        self.0.lock().values().sum::<usize>() >= MAX_STRANGERS / 2
+    }
+
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Stranger> {
+        let mut all = self.0.lock();
+        if all.values().sum::<usize>() >= MAX_STRANGERS
+            || all.get(&address).is_some_and(|there| *there >= MAX_PER_ADDRESS)
+        {
+            return None;
+        }
+        *all.entry(address).or_default() += 1;
+        Some(Stranger(self.clone(), address))
+    }
+}
+
+/// One of them, until it is dropped.
+struct Stranger(Arc<Strangers>, IpAddr);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut all = self.0.0.lock();
+        if let Some(there) = all.get_mut(&self.1) {
+            *there -= 1;
+            if *there == 0 {
+                all.remove(&self.1);
+            }
+        }
+    }
+}
+
+async fn welcome(shared: Arc<Shared>, incoming: Incoming, stranger: Stranger) {
     let address = incoming.remote_address();
     let connection = match incoming.accept() {
         Ok(connecting) => tokio::time::timeout(HANDSHAKE, connecting).await,
@@ -95,7 +134,7 @@ async fn welcome(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphore
         Ok(Err(error)) => Err((None, error.into())),
         Err(_) => Err((None, Failure::Slow)),
     };
-    drop(permit);
+    drop(stranger);
     match made {
         Ok(established) => {
             let (peer, start) = (established.peer(), Instant::now());
@@ -351,5 +390,24 @@ pub(super) async fn watch(shared: Arc<Shared>, look: Duration, stop: Cancellatio
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_the_room_of_all() {
+        let strangers = Arc::new(Strangers::default());
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let mut inside: Vec<_> = (0..MAX_PER_ADDRESS).filter_map(|_| strangers.enter(address(1))).collect();
+        assert_eq!(inside.len(), MAX_PER_ADDRESS);
+        assert!(strangers.enter(address(1)).is_none() && !strangers.are_many());
+        inside.extend((0..200).filter_map(|i| strangers.enter(address(2 + i))));
+        assert_eq!(inside.len(), MAX_STRANGERS);
+        assert!(strangers.are_many());
+        inside.clear();
+        assert!(strangers.0.lock().is_empty());
     }
 }

@@ -153,7 +153,7 @@ impl Mesh {
     }
 
     /// Works until `stop`; then links are closed, and their ends are told to the owner as far as it still listens.
-    /// When the future is dropped, everything ends at once.
+    /// When the future is dropped, everything ends at once. The socket is free when the handles are gone too.
     ///
     /// # Errors
     /// When a part of it broke off, which is a mistake of this program.
