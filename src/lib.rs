@@ -7,6 +7,7 @@
 //! | 0 | [`model`] | ids, conversations, messages, entries, the clock (pure) |
 //! | 1 | [`gossip`] | tables that every node holds whole (pure) |
 //! | 3 | [`store`] | the disk |
+//! | 4 | [`mesh`] | links with the other nodes of a cluster |
 
 pub mod admin;
 pub mod api;
@@ -18,6 +19,7 @@ pub mod gossip;
 pub mod hub;
 pub mod listen;
 pub mod logging;
+pub mod mesh;
 pub mod metrics;
 pub mod model;
 pub mod node;

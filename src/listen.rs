@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
 };
 use tokio::net::TcpListener;
 
@@ -27,14 +27,23 @@ pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(failed)
 }
 
+/// A UDP socket at `address`, which was configured as `key`.
+///
+/// # Errors
+/// With the key, the address, and what to do.
+pub fn bind_udp(key: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> {
+    UdpSocket::bind(address).map_err(|cause| BindError { key, address, cause })
+}
+
 fn advice(key: &str, address: SocketAddr, error: &io::Error) -> String {
-    let flag = key.replace('_', "-");
+    let flag =
+        if key.contains('.') { format!("--set {key}=") } else { format!("--{} ", key.replace('_', "-")) };
     match error.kind() {
         ErrorKind::AddrInUse => {
             let mut other = address;
             other.set_port(address.port().checked_add(1).unwrap_or(8_080));
             format!(
-                "is in use by another process; stop that or choose another address, such as --{flag} {other}"
+                "is in use by another process; stop that or choose another address, such as {flag}{other}"
             )
         }
         ErrorKind::PermissionDenied => {
@@ -63,6 +72,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("--admin-listen 127.0.0.1:"), "{text}");
+        let first = bind_udp("mesh.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let text = bind_udp("mesh.listen", first.local_addr().unwrap()).unwrap_err().to_string();
+        assert!(text.contains("--set mesh.listen=127.0.0.1:"), "{text}");
     }
 
     #[tokio::test]

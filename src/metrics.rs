@@ -110,6 +110,26 @@ metrics! {
         "hongyan_commits_failed_total", "Commits that the disk refused; the node stops after the first.";
     commit_batch: Histogram = Histogram::counts(SIZES),
         "hongyan_commit_batch", "Writes made durable with one fsync.";
+    mesh_links: Gauge = Gauge::new(),
+        "hongyan_mesh_links", "Links to other nodes that are up now.";
+    mesh_links_ended: Family<Counter> = Family::new("reason"),
+        "hongyan_mesh_links_ended_total", "Links to other nodes that ended, by reason.";
+    mesh_refused: Family<Counter> = Family::new("reason"),
+        "hongyan_mesh_refused_total", "Connections of nodes that did not become links, by reason; each needs looking at.";
+    mesh_members: Gauge = Gauge::new(),
+        "hongyan_mesh_members", "Other nodes that are in the cluster now.";
+    mesh_frames_in: Family<Counter> = Family::new("lane"),
+        "hongyan_mesh_frames_in_total", "Frames taken from other nodes, by lane.";
+    mesh_frames_out: Family<Counter> = Family::new("lane"),
+        "hongyan_mesh_frames_out_total", "Frames written to other nodes, by lane.";
+    mesh_bytes_in: Family<Counter> = Family::new("lane"),
+        "hongyan_mesh_bytes_in_total", "Bytes of frames taken from other nodes, by lane.";
+    mesh_bytes_out: Family<Counter> = Family::new("lane"),
+        "hongyan_mesh_bytes_out_total", "Bytes of frames written to other nodes, by lane.";
+    mesh_full: Family<Counter> = Family::new("lane"),
+        "hongyan_mesh_full_total", "Frames not sent because their lane was full, by lane.";
+    mesh_gossip_bad: Family<Counter> = Family::new("reason"),
+        "hongyan_mesh_gossip_bad_total", "Messages about the cluster's members that could not be used, by reason.";
     fsync_seconds: Histogram = Histogram::seconds(LATENCY),
         "hongyan_fsync_seconds", "Time of writing one batch, fsync included.";
 }

@@ -211,3 +211,24 @@ fn a_file_of_apps_that_is_wrong_is_named() {
         assert!(!text.contains("\"short\""));
     }
 }
+
+#[test]
+fn certificates_are_made_once_and_wrong_ones_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let certs = |arguments: &[&str]| hongyan(&folder, &[], &[&["certs"], arguments].concat());
+    let early = certs(&["issue", "--node", "eu-1"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(err(&early).contains("hongyan certs init"), "{}", err(&early));
+    assert_eq!(certs(&["init"]).status.code(), Some(0));
+    let again = certs(&["init"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(err(&again).contains("ca.pem is there already"), "{}", err(&again));
+    assert_eq!(certs(&["issue", "--node", "eu 1"]).status.code(), Some(2));
+    let made = certs(&["issue", "--node", "eu-1", "--host", "eu.example.com", "--host", "192.0.2.1"]);
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    for (file, mode) in [("ca.key", 0o600), ("eu-1.key", 0o600), ("eu-1.pem", 0o644), ("ca.pem", 0o644)] {
+        let path = folder.path().join("certs").join(file);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{file}");
+        assert!(out(&made).contains(file) || file.starts_with("ca."), "{}", out(&made));
+    }
+}

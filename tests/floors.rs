@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["relay"],
     &["apps", "token", "config", "metrics", "listen", "logging"],
     &["hub"],
-    &["edge", "api", "admin"],
+    &["edge", "api", "admin", "mesh"],
     &["node"],
     &["cli"],
 ];

@@ -91,7 +91,7 @@ macro_rules! targets {
     };
 }
 
-targets! { frames body token ids content rows journal config }
+targets! { frames body token ids content rows journal config mesh_hello mesh_frames mesh_members }
 
 fn fuzz(name: &str) {
     let (_, target) = TARGETS.iter().find(|(is, _)| *is == name).expect("a target");

@@ -12,6 +12,7 @@ use hongyan::{
     },
     config::{self, Setting, Sources},
     edge::frames,
+    mesh,
     model::{Content, MessageId, Stamp, UserKey, check_id},
     store::{codec, embedded},
     token::{self, Claims, TokenError},
@@ -33,6 +34,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rows", codec::fuzz_decoders),
     ("journal", embedded::fuzz_journal),
     ("config", configuration),
+    ("mesh_hello", mesh::fuzz_hello),
+    ("mesh_frames", mesh::fuzz_frames),
+    ("mesh_members", mesh::fuzz_swim),
 ];
 
 const MAX_CONTENT: usize = 131_072;

@@ -5,6 +5,7 @@
 
 mod app;
 mod bench;
+mod certs;
 mod check;
 mod health;
 mod http;
@@ -39,6 +40,9 @@ enum Command {
     App(app::Command),
     /// Print a user token
     Token(token::Arguments),
+    /// Make the certificates with which nodes know each other
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Judge the configuration and show what is not left at its default
     Check,
     /// Ask a running node on this machine whether it is healthy
@@ -132,6 +136,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve => serve::run(loaded),
         Command::App(command) => app::run(command, &loaded.config),
         Command::Token(arguments) => token::run(&arguments, &loaded.config),
+        Command::Certs(command) => certs::run(&command, &loaded.config),
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
         Command::Repair(arguments) => repair::run(&arguments, &loaded.config),

@@ -41,7 +41,7 @@ impl Config {
                 found.push(Clash { problem, other });
             }
         };
-        let Self { limits, sessions, tls, .. } = self;
+        let Self { limits, sessions, tls, mesh, .. } = self;
         clash(
             "limits.frame",
             "limits.content",
@@ -79,6 +79,19 @@ impl Config {
             "listen",
             self.admin_listen == Some(self.listen) && self.listen.port() != 0,
             "must not be the same as listen".into(),
+        );
+        clash(
+            "node",
+            "mesh.listen",
+            mesh.listen.is_some() && self.node == "local",
+            "is the name of a node alone; with mesh.listen on, give each node a name of its own, such as eu-1".into(),
+        );
+        clash(
+            "mesh.advertise",
+            "mesh.listen",
+            mesh.advertise.is_empty() && mesh.listen.is_some_and(|address| address.ip().is_unspecified()),
+            "must be given, since mesh.listen is all addresses: the host and port at which other nodes reach this one"
+                .into(),
         );
         let (certificate, key) = (tls.certificate.as_os_str(), tls.key.as_os_str());
         clash(
@@ -119,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_with_peers_has_a_name_of_its_own() {
+        let mut config = Config::default();
+        config.mesh.listen = Some("127.0.0.1:7400".parse().unwrap());
+        let text = config.validate().unwrap_err().to_string();
+        assert!(text.contains("node = \"local\": is the name of a node alone"), "{text}");
+        config.node = "eu-1".into();
+        config.validate().unwrap();
+    }
+
+    #[test]
     fn all_problems_come_at_once_with_name_value_and_what_is_allowed() {
         let mut config = Config::default();
         config.limits.content = 0;
@@ -129,6 +152,8 @@ mod tests {
         config.tls.key = "no-such-file.pem".into();
         config.dev_login = DevLogin::On;
         config.listen = "0.0.0.0:8080".parse().unwrap();
+        config.mesh.listen = Some("0.0.0.0:7400".parse().unwrap());
+        config.mesh.public_url = "eu.example.com".into();
         config.apps.push(crate::config::App::default());
         let problems = config.validate().unwrap_err().0;
         let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -141,10 +166,12 @@ mod tests {
             "sessions.ping = 90: must be less than sessions.idle_timeout, which is 60 s",
             "dev_login = true: would let anybody",
             "tls.certificate = \"\": must be given too",
+            "mesh.advertise = \"\": must be given, since mesh.listen",
+            "mesh.public_url = \"eu.example.com\": must be a URL",
             "tls.key = \"no-such-file.pem\": cannot be read",
         ] {
             assert_eq!(text.iter().filter(|line| line.starts_with(start)).count(), 1, "{start} in {text:#?}");
         }
-        assert_eq!(text.len(), 9, "{text:#?}");
+        assert_eq!(text.len(), 11, "{text:#?}");
     }
 }

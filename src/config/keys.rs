@@ -41,6 +41,12 @@ pub enum Kind {
     Seconds(RangeInclusive<u32>),
     /// Origins of pages.
     Origins,
+    /// A host and port; empty is none.
+    Endpoint,
+    /// Hosts and ports, or none.
+    Endpoints,
+    /// Where a server is reached by clients; empty is none.
+    Url,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Directives of a log filter.
@@ -64,6 +70,11 @@ pub static KEYS: &[Key] = &[
     key("origins", Kind::Origins),
     key("tls.certificate", Kind::Path { empty: true }),
     key("tls.key", Kind::Path { empty: true }),
+    key("mesh.listen", Kind::AddressOrOff),
+    key("mesh.advertise", Kind::Endpoint),
+    key("mesh.seeds", Kind::Endpoints),
+    key("mesh.certs", Kind::Path { empty: false }),
+    key("mesh.public_url", Kind::Url),
     key("limits.content", Kind::Whole(1_024..=1_048_576, "bytes")),
     key("limits.frame", Kind::Whole(4_096..=16_777_216, "bytes")),
     key("limits.window", Kind::Whole(1..=1_024, "entries")),
@@ -123,7 +134,8 @@ impl Kind {
                 Err(_) => text.parse().map_or_else(|_| other(), Value::Float),
             },
             Self::Switch => text.parse().map_or_else(|_| other(), Value::Boolean),
-            Self::Origins => {
+            Self::Endpoints if text.is_empty() => Value::Array(Vec::new()),
+            Self::Origins | Self::Endpoints => {
                 let part = |part: &str| Value::String(part.trim().to_owned());
                 Value::Array(text.split(',').map(part).collect())
             }
@@ -153,6 +165,11 @@ impl Kind {
             (Self::Origins, Value::Array(list)) => {
                 !list.is_empty() && list.iter().all(|item| item.as_str().is_some_and(is_origin))
             }
+            (Self::Endpoint, Value::String(text)) => text.is_empty() || is_endpoint(text),
+            (Self::Endpoints, Value::Array(list)) => {
+                list.len() <= 64 && list.iter().all(|item| item.as_str().is_some_and(is_endpoint))
+            }
+            (Self::Url, Value::String(text)) => text.is_empty() || is_url(text),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
             (Self::Filter, Value::String(text)) => !text.is_empty() && crate::logging::filter(text).is_ok(),
             _ => false,
@@ -173,6 +190,9 @@ impl Kind {
             Self::Whole(range, unit) => format!("{} to {} {unit}", range.start(), range.end()),
             Self::Seconds(range) => format!("{} to {} seconds", range.start(), range.end()),
             Self::Origins => "a list of * or origins such as https://chat.example.com".into(),
+            Self::Endpoint => "a host and port, such as eu.example.com:7400, or nothing".into(),
+            Self::Endpoints => "a list of hosts and ports such as eu.example.com:7400".into(),
+            Self::Url => "a URL without path, such as https://eu.example.com, or nothing".into(),
             Self::Choice(words) => words.join(" or "),
             Self::Filter => "a level (error, warn, info, debug, trace, off) or directives such as \
                              info,hongyan::relay=debug"
@@ -192,6 +212,24 @@ fn is_origin(text: &str) -> bool {
     !host.is_empty()
         && !host.ends_with(':')
         && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@,*\\".contains(&b) && !b.is_ascii_uppercase())
+}
+
+/// A host and a port. At most 128 bytes, so that nodes may tell each other in one datagram.
+#[must_use]
+pub fn is_endpoint(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let good_host = match bracketed {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    text.len() <= 128 && good_host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// `http` or `https`, host and perhaps port. At most 128 bytes, as above.
+#[must_use]
+pub fn is_url(text: &str) -> bool {
+    text.len() <= 128 && is_origin(text) && text.contains("://")
 }
 
 /// The key whose name is most like `name`, if any is like it at all.
@@ -269,6 +307,17 @@ mod tests {
             ("sessions.ping", "NaN", false),
             ("sessions.ping", "-1", false),
             ("api.timezone", "-5", true),
+            ("mesh.listen", "off", true),
+            ("mesh.advertise", "eu.example.com:7400", true),
+            ("mesh.advertise", "[::1]:7400", true),
+            ("mesh.advertise", "::1:7400", false),
+            ("mesh.advertise", "eu.example.com", false),
+            ("mesh.seeds", "a:1, [::1]:2, 192.0.2.1:3", true),
+            ("mesh.seeds", "a:0", false),
+            ("mesh.seeds", "", true),
+            ("mesh.public_url", "https://eu.example.com", true),
+            ("mesh.public_url", "https://eu.example.com/", false),
+            ("mesh.public_url", "*", false),
             ("log.format", "json", true),
             ("log.format", "yaml", false),
             ("log.filter", "info,hongyan=debug", true),

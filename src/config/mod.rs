@@ -21,7 +21,8 @@ pub use apps::{App, is_name, merged};
 pub use load::{Loaded, Setting, Sources, changed, load};
 pub use problem::{Origin, Problem, Problems};
 pub use sections::{
-    ApiConfig, Limits, LogConfig, LogFormat, Retention, SessionTimes, StoreConfig, TlsConfig, TokenConfig,
+    ApiConfig, Limits, LogConfig, LogFormat, MeshConfig, Retention, SessionTimes, StoreConfig, TlsConfig,
+    TokenConfig,
 };
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// HTTPS.
     pub tls: TlsConfig,
+    /// Links to other nodes.
+    pub mesh: MeshConfig,
     /// Bounds of what clients can make grow.
     pub limits: Limits,
     /// Times of sessions.
@@ -86,6 +89,7 @@ impl Default for Config {
             origins: vec!["*".into()],
             apps: Vec::new(),
             tls: TlsConfig::default(),
+            mesh: MeshConfig::default(),
             limits: Limits::default(),
             sessions: SessionTimes::default(),
             retention: Retention::default(),

@@ -2,7 +2,7 @@
 
 use super::form;
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[tls]`: HTTPS on `listen`. Both paths or neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,36 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// PEM file with the private key. Empty: plain HTTP.
     pub key: PathBuf,
+}
+
+/// `[mesh]`: links to other nodes of the cluster, over QUIC (UDP) with certificates of the cluster's authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MeshConfig {
+    /// Where other nodes connect: IP address and UDP port; port 0 takes a free one. `None` (`off`): a node alone.
+    #[serde(with = "form::address_or_off")]
+    pub listen: Option<SocketAddr>,
+    /// Where other nodes reach this one: host and port. Empty: `listen`, which then must not be all addresses.
+    pub advertise: String,
+    /// Nodes that are asked for the others, by host and port; names are looked up at each attempt.
+    pub seeds: Vec<String>,
+    /// Folder with `ca.pem`, `NODE.pem` and `NODE.key`. Relative to where the process starts.
+    pub certs: PathBuf,
+    /// Where clients reach this node, such as `https://eu.example.com`; at most 128 bytes. Empty: clients are not
+    /// told of it.
+    pub public_url: String,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            advertise: String::new(),
+            seeds: Vec::new(),
+            certs: "certs".into(),
+            public_url: String::new(),
+        }
+    }
 }
 
 /// `[limits]`: bounds of everything that clients can make grow.
