@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     model::{Flags, Log, Message, MessageId, Stamp, UserKey},
-    relay::{Command, Refused},
-    store::{Page, Store, StoreError},
+    relay::{Answer, Command, Refused},
 };
 use std::sync::Arc;
 
@@ -23,6 +22,8 @@ const MAX_EXTRA: usize = 8 * 1024;
 #[derive(Debug, PartialEq)]
 pub(super) struct Recall {
     from: UserKey,
+    /// Whose mailbox has it when the sender's has not, since he was to get no copy.
+    to: UserKey,
     find: Option<Find>,
     extra: Arc<str>,
 }
@@ -38,7 +39,8 @@ struct Find {
 impl Endpoint for Recall {
     fn parse(app: &str, params: &Params<'_>) -> Result<Self, ApiError> {
         let from = params.user(app, "fromUserId")?;
-        let target = params.id("targetId")?;
+        let to = params.user(app, "targetId")?;
+        let target: Arc<str> = to.id().into();
         let uid = params.required("messageUID")?;
         let sent = params
             .number("sentTime", 0..=Stamp::MAX.millis())?
@@ -57,16 +59,26 @@ impl Endpoint for Recall {
         };
         let find = log.zip(uid.parse().ok()).map(|(log, id)| Find { log, id, at: Stamp::from_millis(sent) });
         let extra = params.short("extra", MAX_EXTRA)?.unwrap_or_default().into();
-        Ok(Self { from, find, extra })
+        Ok(Self { from, to, find, extra })
     }
 
     async fn run(self, context: Context) -> Outcome {
         let Some(find) = self.find else {
             return Ok(Fields::none());
         };
-        let Some(original) = context.hub.read(move |store| find.look(store)).await? else {
-            return Ok(Fields::none());
-        };
+        let mut original = None;
+        for of in [self.from.clone(), self.to] {
+            match context.ask_all(vec![(of, find.command())]).await.pop() {
+                Some(Ok(Answer::Found(found))) => original = found,
+                Some(Ok(_)) => {}
+                Some(Err(refused)) => return Err(refused.into()),
+                None => return Err(ApiError::internal()),
+            }
+            if original.is_some() {
+                break;
+            }
+        }
+        let Some(original) = original else { return Ok(Fields::none()) };
         if !may_recall(&original, &self.from)? {
             return Ok(Fields::none());
         }
@@ -82,14 +94,15 @@ impl Endpoint for Recall {
 }
 
 impl Find {
-    /// The message, if it stands near the given time.
-    fn look(&self, store: &dyn Store) -> Result<Option<Arc<Message>>, StoreError> {
-        let start = Stamp(self.at.0.saturating_sub(WINDOW_US + 1));
-        let end = Stamp(self.at.0.saturating_add(WINDOW_US + 1_000));
-        // The first message past the window ends the search as well.
-        let keep = |message: &Message| message.id == self.id || message.at > end;
-        let (found, _) = store.history(&self.log, Page::After(start), 1, &keep)?;
-        Ok(found.into_iter().next().filter(|message| message.id == self.id && message.at <= end))
+    /// When it may have been sent: after the first, and at the second at the latest.
+    fn between(&self) -> (Stamp, Stamp) {
+        let after = Stamp(self.at.0.saturating_sub(WINDOW_US + 1));
+        (after, Stamp(self.at.0.saturating_add(WINDOW_US + 1_000)))
+    }
+
+    /// Asks the node that has a mailbox for the message.
+    fn command(&self) -> Command {
+        Command::Find { log: self.log.clone(), id: self.id, between: self.between() }
     }
 }
 
@@ -110,7 +123,7 @@ mod tests {
             error::Code,
         },
         model::{Content, Kind},
-        store::{Write, memory::MemoryStore},
+        store::{Store as _, Write, memory::MemoryStore},
     };
 
     fn parse(body: &str) -> Result<Recall, ApiError> {
@@ -161,7 +174,8 @@ mod tests {
             store.commit(&[Write::Body(message(id, at))]).unwrap();
         }
         let mut find = parse(PLAIN).unwrap().find.unwrap();
-        let look = |find: &Find| find.look(&store).unwrap().map(|message| message.id.0);
+        let look =
+            |find: &Find| store.find(&find.log, find.id, find.between()).unwrap().map(|message| message.id.0);
         assert_eq!(look(&find), Some(7));
         find.id = MessageId(5);
         assert_eq!(look(&find), None);

@@ -1,9 +1,10 @@
 //! Error codes, close codes and HTTP statuses: the one table of what clients see (`docs/protocol.md`, section 5).
 
 use crate::relay::Refused;
+use serde::{Deserialize, Serialize};
 
 /// Why a session or a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// `bad_frame`
     BadFrame,

@@ -5,9 +5,10 @@ use super::{
     codes::Code,
     frames::{RawFrame, decode},
     session::{Draft, Session, Transport},
+    tunnel::near,
 };
 use crate::{
-    model::{Stamp, check_id},
+    model::{NodeId, Stamp, check_id},
     relay::{Input, Open},
     token::{self, TokenError},
 };
@@ -51,7 +52,19 @@ pub async fn hello(
     if edge.draining.load(Ordering::Relaxed) {
         return Err(Rejected::new(Code::Busy, "this node is stopping; connect again in a moment"));
     }
+    if !edge.hub.is_open() {
+        return Err(Rejected::new(Code::Busy, "this node has just started; connect again in a moment"));
+    }
     let (draft, open) = draft(edge, &frame, transport, address)?;
+    enter(edge, draft, open).await
+}
+
+/// Counts a session in and asks the relay to let it in.
+///
+/// # Errors
+/// Why it was not even asked for.
+pub async fn enter(edge: &Arc<Edge>, draft: Draft, open: Open) -> Result<Arc<Session>, Rejected> {
+    let transport = draft.transport;
     let user = draft.user.clone();
     let profile = edge.hub.read(move |store| store.profile(&user)).await.map_err(|error| {
         tracing::error!(%error, "a profile cannot be read");
@@ -61,7 +74,11 @@ pub async fn hello(
     edge.census.enter(&session).map_err(|too_many| Rejected::new(Code::TooMany, too_many.to_string()))?;
     edge.hub.metrics().sessions.get(transport.word()).inc();
     edge.hub.metrics().sessions_opened.get(transport.word()).inc();
-    let asked = edge.hub.open(Open { session: session.id, ..open }, session.clone()).await;
+    let open = Open { session: session.id, ..open };
+    if edge.me() != NodeId::LOCAL {
+        session.asks(open.clone());
+    }
+    let asked = edge.hub.open(open, session.clone()).await;
     if asked.is_err() {
         leave(&session).await;
         return Err(Rejected::new(Code::Busy, "this node is stopping; connect again in a moment"));
@@ -115,6 +132,7 @@ fn draft(
         reign: frame.epoch.parse().ok(),
         window,
         delivered: frame.delivered,
+        carried: false,
     };
     Ok((draft, open))
 }
@@ -125,6 +143,7 @@ pub async fn leave(session: &Session) {
     if !edge.census.leave(session) {
         return;
     }
+    near::leave(session);
     session.end(super::session::End::Leaving, "");
     edge.hub.metrics().sessions.get(session.transport.word()).dec();
     let reason = session.ended().map_or("", super::session::End::word);

@@ -1,8 +1,8 @@
 //! HTTP routes of the edge, and who may call them from where.
 
-use super::{Edge, assets, dev, poll, ws};
+use super::{Edge, assets, dev, encode, poll, relays, ws};
 use axum::{
-    Json, Router,
+    Router,
     extract::{DefaultBodyLimit, FromRequestParts, Request, State, WebSocketUpgrade},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
@@ -12,7 +12,7 @@ use axum::{
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 /// Where a connection comes from; the listener puts it into every request.
@@ -37,7 +37,7 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .route("/v1/ws", any(upgrade))
         .route("/v1/poll", post(poll::begin))
         .route("/v1/poll/{sid}", get(poll::ask).post(poll::tell).delete(poll::end))
-        .route("/v1/relays", get(relays))
+        .route("/v1/relays", get(all_relays))
         .route("/v1/ping", get(ping))
         .layer(DefaultBodyLimit::max(edge.config.limits.frame))
         .layer(from_fn_with_state(edge.clone(), cors));
@@ -73,20 +73,17 @@ async fn upgrade(
         .on_upgrade(move |socket| ws::run(edge, socket, address))
 }
 
+const JSON: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 const NO_STORE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
-/// Nodes that a client can go to. This one does not know under which address it was asked, so it leaves that empty.
-async fn relays(State(edge): State<Arc<Edge>>) -> Response {
-    let load = edge.sessions() as f64 / edge.config.limits.connections as f64;
-    let (node, region) = (&edge.config.node, &edge.config.region);
-    let relay = serde_json::json!({
-        "node": node,
-        "region": region,
-        "url": "",
-        "load": (load.min(1.0) * 1_000.0).round() / 1_000.0,
-        "draining": edge.draining.load(Ordering::Relaxed),
-    });
-    ([NO_STORE], Json(serde_json::json!({ "node": node, "relays": [relay] }))).into_response()
+/// Nodes that a client can go to.
+async fn all_relays(State(edge): State<Arc<Edge>>) -> Response {
+    let mut body = Vec::new();
+    let mut object = encode::Object::begin(&mut body);
+    object.text("node", &edge.config.node);
+    encode::list(object.key("relays"), &relays::list(&edge), relays::write);
+    object.end();
+    ([NO_STORE, JSON], body).into_response()
 }
 
 /// As little as can be asked for, so that clients can measure how far they are away.
@@ -102,6 +99,8 @@ fn allows(edge: &Edge, origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let host = origin.split_once("://").map(|(_, host)| host);
     edge.config.origins.iter().any(|allowed| allowed == "*" || allowed == origin)
         || (host.is_some() && host == own)
+        // A page that another node of the service has served.
+        || edge.tunnels.nodes().iter().any(|node| !node.url.is_empty() && *node.url == *origin)
 }
 
 async fn cors(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {

@@ -18,14 +18,16 @@ mod outbox;
 mod pager;
 mod poll;
 mod rate;
+mod relays;
 mod requests;
 pub mod session;
 mod sweep;
+pub mod tunnel;
 mod ws;
 
 pub use http::PeerAddress;
 
-use crate::{apps::SharedApps, config::Config, hub::Hub};
+use crate::{apps::SharedApps, config::Config, hub::Hub, model::NodeId};
 use census::Census;
 use std::{
     sync::{
@@ -43,6 +45,7 @@ pub struct Edge {
     config: Config,
     tracker: TaskTracker,
     census: Census,
+    tunnels: tunnel::Tunnels,
     polls: poll::Polls,
     started: Instant,
     draining: AtomicBool,
@@ -53,7 +56,13 @@ pub struct Edge {
 impl Edge {
     /// An edge without sessions. Tasks that it starts are known to `tracker`.
     #[must_use]
-    pub fn new(hub: Hub, apps: SharedApps, config: Config, tracker: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        hub: Hub,
+        apps: SharedApps,
+        config: Config,
+        tracker: TaskTracker,
+        neighbours: Option<Arc<dyn tunnel::Neighbours>>,
+    ) -> Arc<Self> {
         let census = Census::new(&config.limits);
         Arc::new(Self {
             hub,
@@ -61,6 +70,7 @@ impl Edge {
             config,
             tracker,
             census,
+            tunnels: tunnel::Tunnels::new(neighbours),
             polls: poll::Polls::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -78,6 +88,22 @@ impl Edge {
         self.started.elapsed().as_secs() as u32
     }
 
+    /// This node, as the others know it.
+    fn me(&self) -> NodeId {
+        if self.config.mesh.listen.is_some() { NodeId::of(&self.config.node) } else { NodeId::LOCAL }
+    }
+
+    /// Whether it takes no new sessions.
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What other nodes have told of themselves.
+    #[must_use]
+    pub fn tunnels(&self) -> &tunnel::Tunnels {
+        &self.tunnels
+    }
+
     /// Sessions that are here.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -87,6 +113,11 @@ impl Edge {
     /// Ends sessions that are silent or stuck, now and then, for ever.
     pub async fn sweep(self: Arc<Self>) {
         sweep::run(self).await;
+    }
+
+    /// From now on no sessions are taken; those that are here stay.
+    pub fn close_doors(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Tells every session to go elsewhere, takes no new ones, and waits until all are gone or `deadline` has passed.

@@ -11,7 +11,9 @@ use super::{
     hello::{Rejected, hello, leave},
     requests,
     session::{End, Session, Transport},
+    tunnel,
 };
+use crate::model::NodeId;
 use axum::{
     body::Bytes,
     extract::{Path, Query, State},
@@ -133,6 +135,11 @@ impl PollSession {
     }
 }
 
+/// The node that gave a `sid`.
+pub fn node_of(sid: &str) -> Option<NodeId> {
+    u32::from_str_radix(sid.get(..8)?, 16).ok().map(NodeId)
+}
+
 fn gone() -> Rejected {
     Rejected::new(Code::SessionGone, "no such session; say hello again")
 }
@@ -181,7 +188,7 @@ async fn start(edge: &Arc<Edge>, address: std::net::IpAddr, body: &Bytes) -> Res
         leave(&session).await;
         return Err(Rejected::new(Code::Internal, "no random bytes to be had"));
     }
-    let sid = format!("{:032x}", u128::from_be_bytes(secret));
+    let sid = format!("{}{:032x}", edge.me(), u128::from_be_bytes(secret));
     let poll = Arc::new(PollSession {
         session,
         answers: Mutex::default(),
@@ -227,14 +234,23 @@ pub async fn ask(
     Path(sid): Path<String>,
     Query(query): Query<Ask>,
 ) -> Result<Response, Rejected> {
-    let poll = edge.polls.get(&sid).ok_or_else(gone)?;
     let Some(seq) = query.seq else { return Err(Rejected::new(Code::BadFrame, "seq is missing")) };
-    let metrics = edge.hub.metrics();
-    metrics.polls.inc();
+    edge.hub.metrics().polls.inc();
+    let wait = query.wait.unwrap_or(25);
+    let elsewhere = tunnel::forward(&edge, &sid, tunnel::wire::Poll::Get { sid: sid.clone(), seq, wait });
+    match elsewhere.await {
+        Some(response) => Ok(response),
+        None => ask_here(&edge, &sid, seq, wait).await,
+    }
+}
+
+/// The next answer of a session here; `wait` in seconds.
+pub async fn ask_here(edge: &Arc<Edge>, sid: &str, seq: u64, wait: u64) -> Result<Response, Rejected> {
+    let poll = edge.polls.get(sid).ok_or_else(gone)?;
     poll.session.hear();
-    let wait = Duration::from_secs(query.wait.unwrap_or(25)).min(edge.config.sessions.poll_wait_max);
-    metrics.polls_waiting.inc();
-    let waiting = Waiting(&edge);
+    let wait = Duration::from_secs(wait).min(edge.config.sessions.poll_wait_max);
+    edge.hub.metrics().polls_waiting.inc();
+    let waiting = Waiting(edge);
     let answer = poll.next(seq, wait).await;
     drop(waiting);
     poll.session.hear();
@@ -256,20 +272,29 @@ pub async fn tell(
     Path(sid): Path<String>,
     body: Bytes,
 ) -> Result<Response, Rejected> {
-    let poll = edge.polls.get(&sid).ok_or_else(gone)?;
+    let post = tunnel::wire::Poll::Post { sid: sid.clone(), body: body.to_vec() };
+    match tunnel::forward(&edge, &sid, post).await {
+        Some(response) => Ok(response),
+        None => tell_here(&edge, &sid, &body).await,
+    }
+}
+
+/// What the client of a session here says.
+pub async fn tell_here(edge: &Arc<Edge>, sid: &str, body: &Bytes) -> Result<Response, Rejected> {
+    let poll = edge.polls.get(sid).ok_or_else(gone)?;
     if poll.session.ended().is_some() {
         return Err(gone());
     }
     let text =
-        std::str::from_utf8(&body).map_err(|_| Rejected::new(Code::BadFrame, "the body is not UTF-8"))?;
+        std::str::from_utf8(body).map_err(|_| Rejected::new(Code::BadFrame, "the body is not UTF-8"))?;
     let frames = decode(text).map_err(|bad| Rejected::new(Code::BadFrame, bad.to_string()))?;
-    let inputs = requests::take(&poll.session, &body, frames);
+    let inputs = requests::take(&poll.session, body, frames);
     if !inputs.is_empty() && edge.hub.submit(inputs).await.is_err() {
         return Err(gone());
     }
     if poll.session.ended() == Some(End::Bye) {
         // The user is offline at once, not when the sweep comes by; nobody asks for what still waits.
-        edge.polls.0.lock().remove(&sid);
+        edge.polls.0.lock().remove(sid);
         leave(&poll.session).await;
     }
     let mut out = Vec::new();
@@ -280,8 +305,16 @@ pub async fn tell(
 }
 
 /// `DELETE /v1/poll/{sid}`
-pub async fn end(State(edge): State<Arc<Edge>>, Path(sid): Path<String>) -> Result<StatusCode, Rejected> {
-    let poll = edge.polls.0.lock().remove(&sid).ok_or_else(gone)?;
+pub async fn end(State(edge): State<Arc<Edge>>, Path(sid): Path<String>) -> Result<Response, Rejected> {
+    match tunnel::forward(&edge, &sid, tunnel::wire::Poll::Delete { sid: sid.clone() }).await {
+        Some(response) => Ok(response),
+        None => end_here(&edge, &sid).await.map(IntoResponse::into_response),
+    }
+}
+
+/// Ends a session here.
+pub async fn end_here(edge: &Arc<Edge>, sid: &str) -> Result<StatusCode, Rejected> {
+    let poll = edge.polls.0.lock().remove(sid).ok_or_else(gone)?;
     poll.session.end(End::Bye, "");
     leave(&poll.session).await;
     Ok(StatusCode::NO_CONTENT)

@@ -8,6 +8,7 @@ use super::{
     encode,
     frames::{Decoded, RawFrame, share},
     session::{End, Session},
+    tunnel::near,
 };
 use crate::{
     model::{
@@ -55,6 +56,9 @@ impl From<StoreError> for Wrong {
 /// Takes the frames of one transport message; gives the inputs for the relay, in order.
 pub fn take(session: &Arc<Session>, message: &Bytes, frames: Vec<Decoded<'_>>) -> Vec<Input> {
     session.hear();
+    if near::up(session, message) {
+        return Vec::new();
+    }
     let metrics = session.edge.hub.metrics();
     metrics.frames_in.add(frames.len() as u64);
     metrics.bytes_in.add(message.len() as u64);

@@ -6,15 +6,19 @@
 //! Invariants: the lock is held for a few memory copies only, never over an await (P8); frames leave in the order in which they
 //! were written; after `end` nothing more is written.
 
-use super::{Edge, codes::Code, encode, outbox::Outbox, pager, rate::Buckets};
+use super::{
+    Edge, codes::Code, encode, outbox::Outbox, pager, rate::Buckets, relays, tunnel::near,
+    tunnel::wire::Opening,
+};
 use crate::{
     hub::Port,
     model::{Conversation, DeviceId, Entry, Message, Reign, Stamp, UserKey},
-    relay::{Answer, KickReason, NotResumed, Place, Refused, SessionId},
+    relay::{Answer, KickReason, NotResumed, Open, Place, Refused, SessionId},
     store::Profile,
 };
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     net::IpAddr,
@@ -32,6 +36,8 @@ pub enum Transport {
     WebSocket,
     /// Long polling.
     Polling,
+    /// A link: the client is at another node.
+    Link,
 }
 
 impl Transport {
@@ -41,12 +47,13 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::Polling => "polling",
+            Self::Link => "link",
         }
     }
 }
 
 /// Why a session is over, and with which code its connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// The client said `bye`.
     Bye,
@@ -98,8 +105,18 @@ pub(super) struct State {
     full: bool,
     welcomed: bool,
     pub end: Option<End>,
-    /// What `hello` found, for `welcome`.
-    profile: Option<Profile>,
+    /// The relay did not let it in, since the mailbox is at another node.
+    elsewhere: bool,
+    /// What `hello` said and found, until it is let in.
+    hello: Option<Box<Hello>>,
+    /// The way to its mailbox, when that is at another node.
+    pub carrier: Option<Box<near::Carrier>>,
+}
+
+#[derive(Default)]
+struct Hello {
+    profile: Profile,
+    open: Option<Open>,
 }
 
 /// One session.
@@ -163,7 +180,10 @@ impl Session {
             address: draft.address,
             window: draft.window,
             edge: edge.clone(),
-            state: Mutex::new(State { profile: Some(draft.profile), ..State::default() }),
+            state: Mutex::new(State {
+                hello: Some(Box::new(Hello { profile: draft.profile, open: None })),
+                ..State::default()
+            }),
             rate: Mutex::new(Buckets::new(limits)),
             waker: AtomicWaker::new(),
             room: Notify::new(),
@@ -220,7 +240,8 @@ impl Session {
         let waits = !state.outbox.is_empty();
         let end = state.end;
         drop(state);
-        if chunk.is_some() {
+        if let Some(chunk) = &chunk {
+            near::took(self, chunk.len());
             self.stuck.store(if waits { self.edge.seconds().max(1) } else { 0 }, Ordering::Relaxed);
             self.room.notify_one();
         }
@@ -258,6 +279,58 @@ impl Session {
         drop(state);
         self.waker.wake();
         self.room.notify_one();
+    }
+
+    /// The client is to go to `url`, or to any other relay, after so many milliseconds; its session here is over.
+    pub fn move_on(&self, url: &str, after: u64) {
+        let mut state = self.state.lock();
+        self.put(&mut state, |out| {
+            let mut object = encode::Object::frame(out, "move");
+            object.number("after", after);
+            if !url.is_empty() {
+                object.text("url", url);
+            }
+            object.end();
+        });
+        drop(state);
+        self.end(End::Leaving, "");
+    }
+
+    /// A message of the node that has the mailbox, for the client: an array of frames.
+    pub fn hand_down(&self, chunk: &[u8]) {
+        let inner = chunk.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or_default();
+        if inner.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.welcomed = true;
+        state.hello = None;
+        self.put(&mut state, |out| out.extend_from_slice(inner));
+    }
+
+    /// The session is over at the node that has the mailbox, which has told the client why.
+    pub fn finish(&self, end: End) {
+        let told = self.is_welcomed();
+        if let (End::Code(code), false) = (end, told) {
+            return self.end(end, code.word());
+        }
+        let mut state = self.state.lock();
+        state.end.get_or_insert(end);
+        drop(state);
+        self.waker.wake();
+        self.room.notify_one();
+    }
+
+    /// Whether the relay did not let it in since the mailbox is at another node.
+    pub fn was_elsewhere(&self) -> bool {
+        self.state.lock().elsewhere
+    }
+
+    /// What it asks of the relay, in case it has to be asked of another.
+    pub fn asks(&self, open: Open) {
+        if let Some(hello) = &mut self.state.lock().hello {
+            hello.open = Some(open);
+        }
     }
 
     /// Has the transport ask whether the client is still there. Browsers answer by themselves, also for hidden
@@ -335,7 +408,7 @@ impl Port for Session {
         let mut state = self.state.lock();
         (state.sent, state.acked, state.gate) = (start, start, Stamp::ZERO);
         state.welcomed = true;
-        let profile = state.profile.take().unwrap_or_default();
+        let profile = state.hello.take().map(|hello| hello.profile).unwrap_or_default();
         self.put(&mut state, |out| {
             let config = &self.edge.config;
             let mut object = encode::Object::frame(out, "welcome");
@@ -362,7 +435,7 @@ impl Port for Session {
                 .number("frame", config.limits.frame as u64)
                 .number("window", self.window as u64)
                 .end();
-            object.texts::<&str>("relays", &[]);
+            encode::list(object.key("relays"), &relays::list(&self.edge), relays::write);
             object.end();
         });
         drop(state);
@@ -370,6 +443,9 @@ impl Port for Session {
     }
 
     fn turned_away(&self, why: &Refused) {
+        if *why == Refused::Elsewhere {
+            self.state.lock().elsewhere = true;
+        }
         let (code, _) = Code::of(why);
         self.edge.hub.metrics().refused.get(code.word()).inc();
         self.end(End::Code(code), &why.to_string());
@@ -438,10 +514,15 @@ impl Port for Session {
             KickReason::Replaced => {
                 self.end(End::Code(Code::Replaced), "another session of this device took over");
             }
-            KickReason::Moved { .. } => {
-                self.end(End::Code(Code::Busy), "the mailbox has moved; connect again");
-            }
+            KickReason::Moved { to } => self.move_on(&self.edge.tunnels.url(*to), 0),
             KickReason::Blocked { .. } => self.end(End::Code(Code::UserBlocked), "the user was blocked"),
+        }
+    }
+
+    fn carry(&self, to: crate::model::NodeId) {
+        let open = self.state.lock().hello.take().and_then(|hello| hello.open);
+        if let (Some(me), Some(open)) = (self.me.upgrade(), open) {
+            near::carry(&me, to, Opening::new(open, self.address));
         }
     }
 
@@ -487,7 +568,11 @@ impl Port for Session {
                 Answer::Users(online) => {
                     object.texts("online", online);
                 }
-                Answer::Done | Answer::Conversations(..) | Answer::Conversation(_) | Answer::Blocked(_) => {}
+                Answer::Done
+                | Answer::Conversations(..)
+                | Answer::Conversation(_)
+                | Answer::Found(_)
+                | Answer::Blocked(_) => {}
             }
             object.end();
         });

@@ -5,7 +5,6 @@
 use super::{
     Edge,
     codes::Code,
-    encode,
     session::{End, Transport},
 };
 use std::{
@@ -26,6 +25,10 @@ pub(super) async fn run(edge: Arc<Edge>) {
     loop {
         rounds.tick().await;
         for session in edge.census.all() {
+            // Whoever has the client looks after it.
+            if session.transport == Transport::Link {
+                continue;
+            }
             let (silent, stuck) = session.silence();
             if silent > idle {
                 session.end(End::Code(Code::Silent), "nothing was heard for too long");
@@ -53,8 +56,7 @@ pub(super) async fn drain(edge: &Edge, deadline: Duration) -> usize {
         let count = staying.len().max(1) as u64;
         for (i, session) in staying.iter().enumerate() {
             let after = SPREAD.as_millis() as u64 * i as u64 / count;
-            session.write(|out| encode::Object::frame(out, "move").number("after", 200 + after).end());
-            session.end(End::Leaving, "");
+            session.move_on("", 200 + after);
         }
         drop(staying);
         edge.polls.reap().await;

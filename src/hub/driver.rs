@@ -1,25 +1,30 @@
 //! The task that runs the relay.
 
-use super::{Job, Port, asks::Asks, now};
+use super::{HubOptions, HubStatus, Job, PeerNews, Port, asks::Asks, now, peers::Wires};
 use crate::{
     metrics::Metrics,
-    model::{EntryRow, NodeId, Stamp, UserKey},
-    relay::{Answer, Effect, Input, Limits, Relay, ReplyTo, SessionId},
+    relay::{Answer, Effect, Frame, Input, Relay, ReplyTo, SessionId},
     store::{Committed, GroupCommit, Store, StoreError},
 };
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::{Notify, mpsc};
 
 /// Jobs taken at once.
 const BATCH: usize = 512;
-/// Rows of a mailbox handed over at once, and bytes of content after which a part ends.
-const EXPORT_ROWS: usize = 512;
-const EXPORT_BYTES: usize = 512 * 1_024;
-/// Names of mailboxes read at once.
-const LOOK_ROWS: usize = 1_024;
-/// How often time is told to the relay when nothing happens.
+/// How often time is told to the relay when nothing happens: without peers, with them, and while a link has no room.
 const TICK: Duration = Duration::from_millis(500);
+const TICK_MESHED: Duration = Duration::from_millis(50);
+const TICK_FULL: Duration = Duration::from_millis(2);
+/// How long a node that has just started waits for what its peers know before it lets sessions in.
+const DOORS: Duration = Duration::from_secs(3);
 
 /// How the driver ended.
 #[derive(Debug)]
@@ -39,7 +44,11 @@ struct Disk {
 
 pub(super) struct Driver {
     relay: Relay,
-    store: Arc<dyn Store>,
+    wires: Wires,
+    open: Arc<AtomicBool>,
+    seeded: bool,
+    started: Instant,
+    pub(super) store: Arc<dyn Store>,
     commits: Option<GroupCommit>,
     disk: Arc<Disk>,
     ports: HashMap<SessionId, Arc<dyn Port>>,
@@ -47,25 +56,30 @@ pub(super) struct Driver {
     effects: Vec<Effect>,
     /// More writes than this waiting for the disk: no new jobs are taken.
     pause_at: usize,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// For what the driver's own reads find.
-    queue: mpsc::Sender<Job>,
+    pub(super) queue: mpsc::Sender<Job>,
 }
 
 impl Driver {
     pub async fn new(
         store: Arc<dyn Store>,
-        limits: Limits,
+        options: HubOptions,
         metrics: Arc<Metrics>,
         queue: mpsc::Sender<Job>,
+        open: Arc<AtomicBool>,
     ) -> Result<Self, StoreError> {
         let reader = store.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let mut facts = Vec::new();
-            reader.facts(&mut |key, fact| facts.push(Input::Fact { key, fact }))?;
-            Ok::<_, StoreError>((reader.last_stamp()?, facts))
+            let mut held = Vec::new();
+            reader.facts(&mut |key, fact| held.push(Input::Fact { key, fact }))?;
+            reader.claims(&mut |user, row| held.push(Input::Claim { user, row }))?;
+            reader.outboxes(&mut |peer, number, parcel| {
+                held.push(Input::Posted { peer, number, parcel: Arc::new(parcel) });
+            })?;
+            Ok::<_, StoreError>((reader.last_stamp()?, held))
         });
-        let (last, facts) =
+        let (last, held) =
             reading.await.map_err(|_| StoreError::Engine("a read was broken off".into()))??;
         let disk = Arc::new(Disk::default());
         let reports = disk.clone();
@@ -86,35 +100,46 @@ impl Driver {
         })
         .map_err(|error| StoreError::Engine(format!("no thread for the store: {error}")))?;
         let mut driver = Self {
-            relay: Relay::new(NodeId::LOCAL, limits, last),
+            relay: Relay::new(options.node, options.relay, last),
+            wires: Wires::new(options.links),
+            open,
+            seeded: options.seeded,
+            started: Instant::now(),
             store,
             commits: Some(commits),
             disk,
             ports: HashMap::new(),
             asks: Asks::default(),
             effects: Vec::new(),
-            pause_at: limits.pending / 2,
+            pause_at: options.relay.pending / 2,
             metrics,
             queue,
         };
-        for fact in facts {
-            driver.feed(fact);
+        for input in held {
+            driver.feed(input);
+        }
+        if driver.wires.is_meshed() {
+            driver.look();
         }
         Ok(driver)
     }
 
     pub async fn run(mut self, mut jobs: mpsc::Receiver<Job>) -> DriverEnd {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
+        let mut full = false;
         loop {
             let taking = self.relay.pending() <= self.pause_at;
+            let tick = match (full, self.wires.is_meshed()) {
+                (true, _) => TICK_FULL,
+                (false, true) => TICK_MESHED,
+                (false, false) => TICK,
+            };
             tokio::select! {
                 biased; // the disk first: what it has finished makes room
                 () = self.disk.changed.notified() => {}
                 taken = jobs.recv_many(&mut batch, BATCH), if taking => if taken == 0 { return DriverEnd::Stopped },
-                _ = ticks.tick() => {}
+                () = tokio::time::sleep(tick) => {}
             }
             let outcome = self.disk.outcome.lock().take();
             match outcome {
@@ -127,6 +152,10 @@ impl Driver {
                 stopping |= self.job(job);
             }
             self.feed(Input::Tick);
+            full = self.wires.flush();
+            if !self.open.load(Ordering::Relaxed) && self.may_open() {
+                self.open.store(true, Ordering::Relaxed);
+            }
             if stopping {
                 self.relay.checkpoint_all(now(), &mut self.effects);
                 self.dispatch();
@@ -162,9 +191,80 @@ impl Driver {
                     self.feed(Input::Command { to, user, command });
                 }
             }
+            Job::Peers(news) => {
+                for news in news {
+                    self.peer(news);
+                }
+            }
+            Job::Reply(to, answer) => self.effect(Effect::Reply { to, answer }),
+            Job::Drain => self.feed(Input::Drain),
+            Job::Owner(user, asker) => {
+                // One that has gone away needs no answer, here and below.
+                let _ = asker.send(self.relay.known_claim(user).map(|claim| claim.owner));
+            }
+            Job::Status(asker) => {
+                let _ = asker.send(self.status());
+            }
             Job::Stop => return true,
         }
         false
+    }
+
+    fn peer(&mut self, news: PeerNews) {
+        match news {
+            PeerNews::LinkUp { peer, generation } => {
+                if self.wires.up(peer, generation) {
+                    self.feed(Input::LinkDown { peer });
+                }
+                self.feed(Input::LinkUp { peer });
+            }
+            PeerNews::LinkDown { peer, generation } => {
+                if self.wires.down(peer, generation) {
+                    self.feed(Input::LinkDown { peer });
+                }
+            }
+            PeerNews::Frames { peer, generation, frames } => {
+                if self.wires.is_known(peer, generation) {
+                    for frame in frames {
+                        self.feed(Input::Frame { from: peer, frame });
+                    }
+                }
+            }
+            PeerNews::MemberUp(peer) => {
+                self.wires.members.insert(peer);
+                self.feed(Input::MemberUp { peer });
+            }
+            PeerNews::MemberDown(peer) => {
+                self.wires.members.remove(&peer);
+                self.feed(Input::MemberDown { peer });
+            }
+        }
+    }
+
+    /// Whether this node knows enough to let sessions in.
+    fn may_open(&self) -> bool {
+        let members = &self.wires.members;
+        let heard = members.iter().all(|peer| self.relay.has_heard(*peer));
+        let alone = self.seeded && members.is_empty();
+        !self.relay.is_looking() && (heard && !alone || self.started.elapsed() >= DOORS)
+    }
+
+    fn status(&self) -> HubStatus {
+        HubStatus {
+            outbox: self.relay.outbox_depths(),
+            waiting: self.relay.unsettled(),
+            drained: self.relay.is_drained(),
+            open: self.open.load(Ordering::Relaxed),
+            ..self.relay.presence().map_or_else(
+                || HubStatus { owned: (self.relay.mailboxes(), 0), ..HubStatus::default() },
+                |(owned, known, digest)| HubStatus {
+                    owned: (owned.users, owned.online),
+                    known,
+                    digest,
+                    ..HubStatus::default()
+                },
+            )
+        }
     }
 
     fn feed(&mut self, input: Input) {
@@ -223,21 +323,19 @@ impl Driver {
                 // It left while its mailbox was being read, before the relay knew of it.
                 None => self.relay.handle(now(), Input::Close { session }, &mut self.effects),
             },
-            Effect::Export { user, number, after } => {
-                let name = user.clone();
-                self.read(move |store| {
-                    let page = store.export(&name, after, EXPORT_ROWS, EXPORT_BYTES);
-                    let page = told(&name, page).map(Box::new);
-                    Input::Exported { user: name, number, page }
-                });
-            }
-            Effect::Rows { user, after } => self.read(move |store| {
-                let rows = told(&user, rows(store, &user, after));
-                Input::Rows { user, after, rows }
-            }),
+            Effect::Export { user, number, after } => self.export(user, number, after),
+            Effect::Rows { user, after } => self.rows(user, after),
+            Effect::Facts { peer, after } => self.facts(peer, after),
+            Effect::Find { to, log, id, between } => self.find(to, log, id, between),
             Effect::Look => self.look(),
-            // Without peers there is nobody to send to or to carry to.
-            Effect::Send { .. } | Effect::Reply { to: ReplyTo::Peer(..), .. } | Effect::Carry { .. } => {}
+            Effect::Send { to, frame } => self.wires.send(to, &frame),
+            Effect::Reply { to: ReplyTo::Peer(to, number), answer } => {
+                self.wires.send(to, &Frame::Answer { number, answer: Box::new(answer) });
+            }
+            Effect::Carry { session, to } => {
+                self.tell(session, |port| port.carry(to));
+                self.ports.remove(&session);
+            }
             Effect::TurnAway { session, why } => {
                 self.tell(session, |port| port.turned_away(&why));
                 self.ports.remove(&session);
@@ -266,74 +364,4 @@ impl Driver {
             say(&**port);
         }
     }
-
-    /// Names all mailboxes of the store to the relay, some at a time, no faster than it takes them.
-    fn look(&self) {
-        let (store, queue) = (self.store.clone(), self.queue.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut resume: Option<UserKey> = None;
-            loop {
-                let found = match store.mailboxes(resume.as_ref(), LOOK_ROWS) {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::error!(%error, "the mailboxes cannot be listed");
-                        Vec::new()
-                    }
-                };
-                resume = found.last().cloned();
-                let over = resume.is_none();
-                let mut inputs: Vec<_> = found.into_iter().map(|user| Input::Holds { user }).collect();
-                if over {
-                    inputs.push(Input::Looked);
-                }
-                if queue.blocking_send(Job::Inputs(inputs)).is_err() || over {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Reads beside the driver; what comes of it is an input.
-    fn read(&self, read: impl FnOnce(&dyn Store) -> Input + Send + 'static) {
-        let (store, queue) = (self.store.clone(), self.queue.clone());
-        tokio::task::spawn_blocking(move || {
-            let input = read(&*store);
-            // The driver is gone when this fails, and nobody waits for what was read any more.
-            let _ = queue.blocking_send(Job::Inputs(vec![input]));
-        });
-    }
-
-    fn load(&self, user: UserKey) {
-        let (store, queue) = (self.store.clone(), self.queue.clone());
-        let metrics = self.metrics.clone();
-        tokio::task::spawn_blocking(move || {
-            let input = match store.load(&user) {
-                Ok(snapshot) => Input::Loaded { user, snapshot: Box::new(snapshot) },
-                Err(error) => {
-                    tracing::error!(?user, %error, "a mailbox cannot be read");
-                    Input::LoadFailed { user }
-                }
-            };
-            metrics.mailboxes_loaded.inc();
-            // The driver is gone when this fails, and nobody waits for the mailbox any more.
-            let _ = queue.blocking_send(Job::Inputs(vec![input]));
-        });
-    }
-}
-
-/// All rows of a mailbox after a position.
-fn rows(store: &dyn Store, user: &UserKey, after: Stamp) -> Result<Vec<(Stamp, EntryRow)>, StoreError> {
-    let (mut found, mut from) = (Vec::new(), after);
-    loop {
-        let page = store.export(user, from, EXPORT_ROWS, usize::MAX)?;
-        from = page.last;
-        found.extend(page.rows.into_iter().map(|(pos, row, _)| (pos, row)));
-        if !page.more {
-            return Ok(found);
-        }
-    }
-}
-
-fn told<T>(user: &UserKey, read: Result<T, StoreError>) -> Option<T> {
-    read.inspect_err(|error| tracing::error!(?user, %error, "a mailbox cannot be read")).ok()
 }

@@ -7,20 +7,23 @@
 
 mod asks;
 mod driver;
+mod peers;
+mod reads;
 
 pub use driver::DriverEnd;
+pub use peers::{Links, PeerNews, Unsent};
 
 use crate::{
     metrics::Metrics,
-    model::{Entry, Message, Reign, Stamp, UserKey},
-    relay::{Answer, Command, Input, KickReason, Limits, NotResumed, Open, Refused, SessionId},
+    model::{Entry, Message, NodeId, Reign, Stamp, UserHash, UserKey},
+    relay::{Answer, Command, Input, KickReason, Limits, NotResumed, Open, Refused, ReplyTo, SessionId},
     store::{Store, StoreError},
 };
 use asks::Asked;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -47,6 +50,8 @@ pub trait Port: Send + Sync + 'static {
     fn presence(&self, user: &UserKey, online: bool);
     /// The session is over.
     fn kick(&self, why: &KickReason);
+    /// The user is served by another node: carry the session there.
+    fn carry(&self, to: NodeId);
     /// The answer to request `r`.
     fn reply(&self, r: u64, answer: &Result<Answer, Refused>);
 }
@@ -59,6 +64,16 @@ pub(crate) enum Job {
     Open(Open, Arc<dyn Port>),
     /// Commands whose caller waits for all answers.
     Ask(Vec<(UserKey, Command)>, oneshot::Sender<Vec<Asked>>),
+    /// What happened among nodes.
+    Peers(Vec<PeerNews>),
+    /// The answer to a question that the store had to be asked.
+    Reply(ReplyTo, Result<Answer, Refused>),
+    /// Give all mailboxes away.
+    Drain,
+    /// Who owns the mailbox of a user.
+    Owner(UserHash, oneshot::Sender<Option<NodeId>>),
+    /// How the relay is.
+    Status(oneshot::Sender<HubStatus>),
     /// Write all checkpoints, finish what is under way, end.
     Stop,
 }
@@ -68,6 +83,26 @@ struct Inner {
     store: Arc<dyn Store>,
     next_session: AtomicU64,
     metrics: Arc<Metrics>,
+    open: Arc<AtomicBool>,
+}
+
+/// How the relay is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubStatus {
+    /// Users whose mailbox this node owns, and those of them who are online. Without peers: mailboxes in memory.
+    pub owned: (usize, usize),
+    /// Users of all nodes that are known.
+    pub known: usize,
+    /// Equal on two nodes when their tables of who owns whom are.
+    pub digest: u64,
+    /// Parcels that wait, for each node.
+    pub outbox: Vec<(NodeId, usize)>,
+    /// What else waits for peers, by name.
+    pub waiting: Vec<(&'static str, usize)>,
+    /// A draining node has nothing left that can go.
+    pub drained: bool,
+    /// Whether sessions are let in.
+    pub open: bool,
 }
 
 /// A handle; clones are cheap and all lead to the same relay.
@@ -77,12 +112,26 @@ pub struct Hub {
 }
 
 /// Bounds of a hub.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct HubOptions {
+    /// Which node this is; [`NodeId::LOCAL`] has no peers.
+    pub node: NodeId,
+    /// The links to its peers.
+    pub links: Option<Arc<dyn Links>>,
+    /// There should be others: sessions are let in once their tables are known, or after a while.
+    pub seeded: bool,
     /// Jobs that may wait for the relay.
     pub queue: usize,
     /// The relay's own bounds.
     pub relay: Limits,
+}
+
+impl HubOptions {
+    /// A hub without peers.
+    #[must_use]
+    pub const fn alone(queue: usize, relay: Limits) -> Self {
+        Self { node: NodeId::LOCAL, links: None, seeded: false, queue, relay }
+    }
 }
 
 impl Hub {
@@ -97,14 +146,15 @@ impl Hub {
         tracker: &TaskTracker,
     ) -> Result<(Self, oneshot::Receiver<DriverEnd>), StoreError> {
         let (queue, jobs) = mpsc::channel(options.queue);
+        let open = Arc::new(AtomicBool::new(options.links.is_none()));
         let driver =
-            driver::Driver::new(store.clone(), options.relay, metrics.clone(), queue.clone()).await?;
+            driver::Driver::new(store.clone(), options, metrics.clone(), queue.clone(), open.clone()).await?;
         let (told, end) = oneshot::channel();
         tracker.spawn(async move {
             // Nobody listens any more when the node is already gone.
             let _ = told.send(driver.run(jobs).await);
         });
-        let inner = Arc::new(Inner { queue, store, next_session: AtomicU64::new(1), metrics });
+        let inner = Arc::new(Inner { queue, store, next_session: AtomicU64::new(1), metrics, open });
         Ok((Self { inner }, end))
     }
 
@@ -164,6 +214,47 @@ impl Hub {
     /// [`Refused::Ended`] when the node is stopping.
     pub async fn submit(&self, inputs: Vec<Input>) -> Result<(), Refused> {
         self.inner.queue.send(Job::Inputs(inputs)).await.map_err(|_| Refused::Ended)
+    }
+
+    /// Hands in inputs at once; `false` when the queue is full.
+    #[must_use]
+    pub fn submit_now(&self, inputs: Vec<Input>) -> bool {
+        self.inner.queue.try_send(Job::Inputs(inputs)).is_ok()
+    }
+
+    /// Hands in what happened among nodes, waiting while the queue is full.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`] when the node is stopping.
+    pub async fn peers(&self, news: Vec<PeerNews>) -> Result<(), Refused> {
+        self.inner.queue.send(Job::Peers(news)).await.map_err(|_| Refused::Ended)
+    }
+
+    /// Whether sessions may be let in: a node that has just started waits until it knows what its peers know, or for three
+    /// seconds.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.open.load(Ordering::Relaxed)
+    }
+
+    /// Which node owns the mailbox of `user`, as far as is known here; `None`: nobody, or this node has no peers.
+    pub async fn owner(&self, user: &UserKey) -> Option<NodeId> {
+        let (sender, answer) = oneshot::channel();
+        self.inner.queue.send(Job::Owner(UserHash::of(user), sender)).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// How the relay is; `None` when it has ended.
+    pub async fn status(&self) -> Option<HubStatus> {
+        let (sender, answer) = oneshot::channel();
+        self.inner.queue.send(Job::Status(sender)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Begins to give all mailboxes to other nodes; [`HubStatus::drained`] tells when it is over.
+    pub async fn drain(&self) {
+        // A closed queue means that it has ended already.
+        let _ = self.inner.queue.send(Job::Drain).await;
     }
 
     /// The queue itself, for callers that poll.

@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) generation: OnceLock<u64>,
     pub(super) born: Instant,
     pub(super) connection: Connection,
+    /// Why the owner wanted it ended.
+    verdict: OnceLock<String>,
     /// Wall time at which it came up, in microseconds since 1970.
     pub(super) since: u64,
     pub(super) lanes: [LaneQueue; Lane::ALL.len()],
@@ -67,6 +69,7 @@ impl Link {
             generation: OnceLock::new(),
             born: Instant::now(),
             connection,
+            verdict: OnceLock::new(),
             since: shared.clock.now(),
             lanes,
             replaced: CancellationToken::new(),
@@ -81,6 +84,12 @@ impl Link {
 
     pub(super) fn is_alive(&self) -> bool {
         self.connection.close_reason().is_none()
+    }
+
+    /// Ends the link: what came over it makes no sense to the owner.
+    pub(super) fn break_off(&self, why: &str) {
+        let (code, reason) = Why::Broken(self.verdict.get_or_init(|| why.to_owned()).clone()).close();
+        self.connection.close(code, reason.as_bytes());
     }
 
     /// Queues a frame; never waits.
@@ -175,6 +184,7 @@ impl Link {
             (why @ (Why::Broken(_) | Why::Replaced), _) | (why, None) => why,
             (_, Some(closed)) => closed.into(),
         };
+        let why = self.verdict.get().cloned().map_or(why, Why::Broken);
         // Before the tasks let go of their streams, which would look like the end of a lane.
         let (code, reason) = why.close();
         self.connection.close(code, reason.as_bytes());

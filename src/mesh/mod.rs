@@ -219,6 +219,30 @@ impl MeshHandle {
         self.shared.links.with(peer, send).unwrap_or(Err(SendError::NoLink))
     }
 
+    /// [`Self::send`], on the link of that generation and no later one.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_on(&self, peer: NodeId, generation: u64, lane: Lane, frame: Bytes) -> Result<(), SendError> {
+        let send = |link: &link::Link| {
+            if link.generation() == generation {
+                link.send(&self.shared, lane, frame)
+            } else {
+                Err(SendError::NoLink)
+            }
+        };
+        self.shared.links.with(peer, send).unwrap_or(Err(SendError::NoLink))
+    }
+
+    /// Ends the link of that generation, since what came over it makes no sense. It is made again after a pause.
+    pub fn close(&self, peer: NodeId, generation: u64, why: &str) {
+        self.shared.links.with(peer, |link| {
+            if link.generation() == generation {
+                link.break_off(why);
+            }
+        });
+    }
+
     /// Whether there is a link with that node.
     #[must_use]
     pub fn is_linked(&self, peer: NodeId) -> bool {

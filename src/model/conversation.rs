@@ -77,7 +77,7 @@ impl Conversation {
 ///
 /// Bytes: kind, app, NUL, then for two parties `a` NUL `b` NUL (private: in order of the ids;
 /// system: sender, receiver), else the id of the group and NUL. Never a prefix of another log's key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Log(Vec<u8>);
 
 impl Log {

@@ -4,6 +4,7 @@
 //! [`Node::run`] serves until it is told to stop, then drains: sessions are told, commits finish, and it returns.
 
 mod front;
+mod peers;
 mod retention;
 mod tls;
 
@@ -11,10 +12,12 @@ use crate::{
     admin, api,
     apps::{App, Apps, SharedApps},
     config::{self, Config, apps_file},
-    edge::Edge,
-    hub::{DriverEnd, Hub, HubOptions},
+    edge::{Edge, tunnel::Neighbours},
+    hub::{DriverEnd, Hub, HubOptions, Links},
     listen,
+    mesh::{Events, Mesh, MeshHandle, MeshOptions},
     metrics::Metrics,
+    model::NodeId,
     relay,
     store::{Embedded, Options, Store},
 };
@@ -39,6 +42,14 @@ pub struct Node {
     hub: Hub,
     ended: oneshot::Receiver<DriverEnd>,
     tracker: TaskTracker,
+    peers: Option<Meshed>,
+}
+
+/// What a node with peers has besides.
+struct Meshed {
+    mesh: Mesh,
+    events: Events,
+    peers: Arc<peers::Peers>,
 }
 
 impl Node {
@@ -66,7 +77,18 @@ impl Node {
             Arc::new(tokio::task::spawn_blocking(move || Embedded::open(folder, &options)).await??);
         let metrics = Arc::new(Metrics::default());
         let tracker = TaskTracker::new();
+        let peers = match MeshOptions::from_config(&config, metrics.clone()) {
+            Some(options) => {
+                let (mesh, events) = Mesh::bind(options)?;
+                let peers = peers::Peers::new(mesh.handle());
+                Some(Meshed { mesh, events, peers })
+            }
+            None => None,
+        };
         let options = HubOptions {
+            node: if peers.is_some() { NodeId::of(&config.node) } else { NodeId::LOCAL },
+            links: peers.as_ref().map(|meshed| meshed.peers.clone() as Arc<dyn Links>),
+            seeded: !config.mesh.seeds.is_empty(),
             queue: config.limits.queue,
             relay: relay::Limits {
                 pending: config.limits.pending,
@@ -75,7 +97,7 @@ impl Node {
             },
         };
         let (hub, ended) = Hub::start(store, options, metrics.clone(), &tracker).await?;
-        Ok(Self { config, front, admin, tls, metrics, apps, hub, ended, tracker })
+        Ok(Self { config, front, admin, tls, metrics, apps, hub, ended, tracker, peers })
     }
 
     /// Where clients connect.
@@ -104,10 +126,11 @@ impl Node {
     /// # Errors
     /// When it cannot go on: the store failed, or not all sessions were gone by the deadline.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, front, admin, tls, metrics, apps, hub, mut ended, tracker } = self;
+        let Self { config, front, admin, tls, metrics, apps, hub, mut ended, tracker, peers } = self;
         let state: State = Arc::new(Mutex::new(Ok(())));
         let background = CancellationToken::new();
-        let edge = Edge::new(hub.clone(), apps.clone(), config.clone(), tracker.clone());
+        let neighbours = peers.as_ref().map(|meshed| meshed.peers.clone() as Arc<dyn Neighbours>);
+        let edge = Edge::new(hub.clone(), apps.clone(), config.clone(), tracker.clone(), neighbours);
         let options = api::Options::of(&config.api, &config.tokens);
         let server_api = api::router(api::ApiState { hub: hub.clone(), apps: apps.clone(), options });
         let doors =
@@ -130,6 +153,15 @@ impl Node {
             });
         }
         let accepting = background.child_token();
+        let unlinking = CancellationToken::new();
+        let mut linked = tokio::task::JoinSet::new();
+        let mesh = peers.map(|Meshed { mesh, events, peers }| {
+            let handle = mesh.handle();
+            linked.spawn(run_mesh(mesh, unlinking.clone()));
+            linked.spawn(peers.run(events, hub.clone(), edge.clone()));
+            helpers.spawn(edge.clone().report(background.clone()));
+            handle
+        });
         let accepts = tracker.spawn(doors.run(front, accepting.clone()));
 
         let end = tokio::select! {
@@ -149,6 +181,9 @@ impl Node {
         *state.lock() = Err("draining");
         let deadline = config.sessions.drain_timeout;
         info!(sessions = edge.sessions(), seconds = deadline.as_secs(), "draining");
+        if let Some(mesh) = &mesh {
+            leave(&edge, &hub, mesh, deadline).await;
+        }
         // The door stays open meanwhile: a client that polls comes over a new connection to hear where to go. Whoever says
         // hello is refused.
         let left = edge.drain(deadline).await;
@@ -158,6 +193,12 @@ impl Node {
         }
         hub.stop().await;
         let finished = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        unlinking.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(5), async {
+            while linked.join_next().await.is_some() {}
+        })
+        .await;
+        background.cancel();
         helpers.shutdown().await;
         accepts.abort();
         match finished {
@@ -169,6 +210,44 @@ impl Node {
             Err(_) => Err(anyhow!("the store did not finish its writes in 30 s")),
         }
     }
+}
+
+async fn run_mesh(mesh: Mesh, stop: CancellationToken) {
+    if let Err(error) = mesh.run(stop).await {
+        error!(%error, "the mesh is gone; this node serves what it has until it is restarted");
+    }
+}
+
+/// Gives all mailboxes to other nodes, as far as that can be done before `deadline`; each session is told where its mailbox
+/// is as soon as it is there. Then leaves the cluster.
+async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: Duration) {
+    edge.close_doors();
+    edge.tell_report().await;
+    hub.drain().await;
+    let until = tokio::time::Instant::now() + deadline;
+    let mut said = tokio::time::Instant::now();
+    loop {
+        let Some(status) = hub.status().await else { return };
+        let (left, parcels) = (status.owned.0, status.outbox.iter().map(|(_, count)| count).sum::<usize>());
+        if status.drained {
+            info!(left, parcels, "drained");
+            break;
+        }
+        if tokio::time::Instant::now() >= until {
+            warn!(
+                left,
+                parcels,
+                "mailboxes are still here at the deadline; they follow their users when this node is back"
+            );
+            break;
+        }
+        if said.elapsed() >= Duration::from_secs(1) {
+            said = tokio::time::Instant::now();
+            info!(left, parcels, sessions = edge.sessions(), "draining");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    mesh.leave().await;
 }
 
 /// The apps of the configuration and of the data folder.

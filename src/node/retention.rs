@@ -85,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_old_goes_and_a_device_that_missed_it_will_be_told() {
         let store = Arc::new(MemoryStore::default());
-        let options = HubOptions { queue: 64, relay: Limits::default() };
+        let options = HubOptions::alone(64, Limits::default());
         let tracker = TaskTracker::new();
         let (hub, _end) = Hub::start(store.clone(), options, Arc::default(), &tracker).await.unwrap();
         let ann = UserKey::new("app", "ann").unwrap();

@@ -75,6 +75,15 @@ pub enum Command {
         /// Something to say to it.
         extra: Arc<str>,
     },
+    /// A message of a conversation of the user, as the owner of the user's mailbox has it.
+    Find {
+        /// The conversation's log.
+        log: Log,
+        /// The message's id.
+        id: MessageId,
+        /// Its time is after this, and at most the second.
+        between: (Stamp, Stamp),
+    },
     /// The user's conversations, newest first.
     Conversations {
         /// Those whose newest message stands before this position (exclusive).
@@ -178,6 +187,8 @@ pub enum Answer {
     Conversation(Option<ConversationState>),
     /// Sum of unread counts.
     Unread(u64),
+    /// The message that was looked for.
+    Found(Option<Arc<Message>>),
     /// User ids.
     Users(Vec<Arc<str>>),
     /// Blocked users and until when.
@@ -303,6 +314,8 @@ pub struct Open {
     pub window: u16,
     /// Whether it wants to hear when its user's messages reach a device.
     pub delivered: bool,
+    /// Its client is at another node, which took this one for the mailbox's owner: if it is not, the session is turned away.
+    pub carried: bool,
 }
 
 /// One thing that happened.
@@ -401,8 +414,6 @@ pub enum Input {
     MemberUp {
         /// The node.
         peer: NodeId,
-        /// It takes no new mailboxes: it is about to leave.
-        draining: bool,
     },
     /// A node is taken for dead, or has left.
     MemberDown {
@@ -443,6 +454,13 @@ pub enum Input {
         after: Stamp,
         /// The rows; `None`: they could not be read.
         rows: Option<Vec<(Stamp, EntryRow)>>,
+    },
+    /// The store has read what [`Effect::Facts`] asked for.
+    Facts {
+        /// The node that is to hear them.
+        peer: NodeId,
+        /// The facts; none: there are no more.
+        facts: Vec<(FactKey, Fact)>,
     },
     /// A parcel of a peer whose mailbox is open.
     Arrived {
@@ -499,12 +517,30 @@ pub enum Effect {
         /// From where on (exclusive).
         after: Stamp,
     },
+    /// Look for a message in the store, then answer with [`Answer::Found`].
+    Find {
+        /// For whom.
+        to: ReplyTo,
+        /// Where.
+        log: Log,
+        /// Which.
+        id: MessageId,
+        /// Its time is after the first and at most the second.
+        between: (Stamp, Stamp),
+    },
     /// Read all rows of a mailbox, then say [`Input::Rows`].
     Rows {
         /// Whose mailbox.
         user: UserKey,
         /// From where on (exclusive).
         after: Stamp,
+    },
+    /// Read the facts behind `after`, some hundred at the most, then say [`Input::Facts`].
+    Facts {
+        /// The node that is to hear them.
+        peer: NodeId,
+        /// The last one that it was told.
+        after: Option<FactKey>,
     },
     /// Look through the store: say [`Input::Holds`] for every mailbox in it, then [`Input::Looked`].
     Look,

@@ -52,6 +52,9 @@ impl Relay {
             Command::Recall { original, extra } => {
                 return self.recall(now, to, user, original, extra, effects);
             }
+            Command::Find { log, id, between } => {
+                return effects.push(Effect::Find { to, log, id, between });
+            }
             Command::Direct(directive) => return self.direct(now, to, &user, directive, effects),
             Command::Block(other) => self.block(now, &user, other),
             Command::Unblock(other) => {
@@ -336,6 +339,7 @@ fn needs_mailbox(command: &Command) -> bool {
         }
         Command::Read { .. }
         | Command::Recall { .. }
+        | Command::Find { .. }
         | Command::Conversations { .. }
         | Command::Conversation(_)
         | Command::Unread => true,

@@ -159,6 +159,8 @@ pub enum Frame {
         /// The claim that stands against it.
         claim: Option<Claim>,
     },
+    /// The sender takes no more mailboxes: it is about to leave.
+    Draining,
 }
 
 /// What of a mailbox does not follow from its rows.

@@ -368,10 +368,13 @@ impl Relay {
 
     /// From now on all mailboxes go elsewhere. Those that the store does not know of yet are written, so that a look through
     /// the store finds them.
-    pub(super) fn drain(&mut self, now: Stamp) {
+    pub(super) fn drain(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         if let Some(mesh) = &mut self.mesh {
             mesh.draining = true;
             mesh.look.is_wanted = true;
+            for to in mesh.linked() {
+                effects.push(Effect::Send { to, frame: Frame::Draining });
+            }
             for slot in self.slots.all() {
                 self.stale(now, slot);
                 self.checkpoint(slot);

@@ -104,6 +104,11 @@ impl Mesh {
         self.peers.get(&peer).is_some_and(|peer| peer.alive)
     }
 
+    /// Whether there is a node that would take a mailbox.
+    pub fn has_heir(&self) -> bool {
+        self.peers.values().any(|peer| peer.alive && peer.linked && !peer.draining)
+    }
+
     /// What waits for peers, by name.
     pub fn waiting(&self) -> Vec<(&'static str, usize)> {
         vec![
@@ -118,7 +123,7 @@ impl Mesh {
         ]
     }
 
-    fn linked(&self) -> Vec<NodeId> {
+    pub fn linked(&self) -> Vec<NodeId> {
         self.peers.iter().filter(|(_, peer)| peer.linked).map(|(id, _)| *id).collect()
     }
 }
@@ -314,12 +319,11 @@ impl Relay {
         mesh.news.insert(hash, claim);
     }
 
-    /// A node is there and lives, or is about to leave.
-    pub(super) fn member_up(&mut self, now: Stamp, peer: NodeId, draining: bool, effects: &mut Vec<Effect>) {
+    /// A node is there and lives.
+    pub(super) fn member_up(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         let state = mesh.peers.entry(peer).or_default();
         let came = !std::mem::replace(&mut state.alive, true);
-        state.draining = draining;
         if came {
             self.tell_watchers_of(peer, true, effects);
             self.tick_mesh(now, effects);
@@ -357,11 +361,15 @@ impl Relay {
     /// A link has come up: what the peer may have missed is told, and what waited for it goes on.
     pub(super) fn link_up(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        mesh.peers.entry(peer).or_default().linked = true;
+        let state = mesh.peers.entry(peer).or_default();
+        (state.linked, state.draining) = (true, false);
+        if mesh.draining {
+            effects.push(Effect::Send { to: peer, frame: Frame::Draining });
+        }
         let link = self.clock.tick(now);
         mesh.inbound.insert(peer, Inbound::new(link));
         self.begin_comparison(now, peer, effects);
-        self.tell_facts(peer, effects);
+        self.begin_telling(peer, effects);
         self.resend(peer, effects);
         self.seek_again(now, peer, effects);
         self.ask_again(now, peer, effects);
@@ -436,6 +444,11 @@ impl Relay {
             Frame::Taken { number, user, claim } => self.give_taken(now, from, number, user, claim, effects),
             Frame::Refuse { number, user, claim } => {
                 self.give_refused(now, from, number, user, claim, effects);
+            }
+            Frame::Draining => {
+                if let Some(state) = self.mesh.as_mut().and_then(|mesh| mesh.peers.get_mut(&from)) {
+                    state.draining = true;
+                }
             }
         }
     }

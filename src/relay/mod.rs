@@ -39,7 +39,7 @@ pub use api::*;
 pub use frames::{Frame, Lane, Rest};
 
 use crate::{
-    gossip::{Claim, Directory, Fact, FactKey, FactValue},
+    gossip::{Claim, Directory, Fact, FactKey, FactValue, Owned, Replica as _},
     model::{Clock, EntryRow, NodeId, Stamp, UserHash, UserKey},
     store::{Snapshot, Write},
 };
@@ -162,7 +162,7 @@ impl Relay {
             }
             Input::Claim { user, row } => self.claimed_before(user, &row),
             Input::Posted { peer, number, parcel } => self.posted_before(peer, number, parcel),
-            Input::MemberUp { peer, draining } => self.member_up(now, peer, draining, effects),
+            Input::MemberUp { peer } => self.member_up(now, peer, effects),
             Input::MemberDown { peer } => self.member_down(now, peer, effects),
             Input::LinkUp { peer } => self.link_up(now, peer, effects),
             Input::LinkDown { peer } => self.link_down(now, peer, effects),
@@ -174,11 +174,12 @@ impl Relay {
             Input::Arrived { from, link, number, parcel } => {
                 self.arrived(now, from, link, number, parcel, effects);
             }
+            Input::Facts { peer, facts } => self.tell_facts(now, peer, facts, effects),
             Input::Redeliver { user } => self.redeliver(now, &user, effects),
             Input::Holds { user } => self.holds(now, user),
             Input::Looked => self.looked(),
             Input::Leave { user } => self.leave(now, &user, effects),
-            Input::Drain => self.drain(now),
+            Input::Drain => self.drain(now, effects),
             Input::Tick => self.tick(now, effects),
         }
     }
@@ -213,6 +214,20 @@ impl Relay {
         self.mesh.as_ref()?.presence.claim(user)
     }
 
+    /// How many users this node owns, how many are known of all, and what tells two tables of claims apart; `None` without
+    /// peers.
+    #[must_use]
+    pub fn presence(&self) -> Option<(Owned, usize, u64)> {
+        let presence = &self.mesh.as_ref()?.presence;
+        Some((presence.owned(self.node), presence.len(), presence.table().summary().root()))
+    }
+
+    /// Whether the store is being looked through.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.look.runs)
+    }
+
     /// Whether nothing waits for a peer.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -231,10 +246,20 @@ impl Relay {
         self.mesh.as_ref().map_or_else(Vec::new, |mesh| mesh.outbox.depths().collect())
     }
 
-    /// Whether a node that drains has nothing left that can go.
+    /// Whether a node that drains has nothing left that can go: no mailbox that a peer would take, and no parcel for a peer
+    /// that is there.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.mesh.as_ref().is_some_and(|mesh| mesh.draining && mesh.look.is_over())
+        self.mesh.as_ref().is_none_or(|mesh| {
+            let waits = |(peer, count)| count > 0 && mesh.is_linked(peer);
+            mesh.draining && (mesh.look.is_over() || !mesh.has_heir()) && !mesh.outbox.depths().any(waits)
+        })
+    }
+
+    /// Mailboxes that wait to be given away, and that are on their way.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.mesh.as_ref().map_or(0, |mesh| mesh.look.queue.len() + mesh.gives.len())
     }
 
     /// Writes the checkpoints of all mailboxes that changed, before the node stops.

@@ -25,8 +25,9 @@ use std::{
     sync::Arc,
 };
 
-/// Parcels sent to a node and not answered.
+/// Parcels sent to a node and not answered, and their bytes.
 const WINDOW: usize = 8_192;
+const WINDOW_BYTES: usize = 16 << 20;
 
 /// How long after it was made a parcel may go on without a look whether it has come by another way.
 const PROMPT_US: u64 = 2_000_000;
@@ -68,6 +69,8 @@ struct Queue {
     last: u64,
     /// How many of the first rows were sent.
     sent: usize,
+    /// Bytes of those in [`State::Sent`].
+    flying: usize,
     /// The peer has said over the present link that it has dealt with all up to this number.
     done: u64,
     /// Users of whom the peer has returned a parcel over the present link.
@@ -76,7 +79,7 @@ struct Queue {
 
 impl Queue {
     fn new() -> Self {
-        Self { rows: VecDeque::new(), last: 0, sent: 0, done: 0, returned: map() }
+        Self { rows: VecDeque::new(), last: 0, sent: 0, flying: 0, done: 0, returned: map() }
     }
 
     /// Takes off the rows at the front that are over; gives those that the peer has.
@@ -88,6 +91,7 @@ impl Queue {
             let Some(row) = self.rows.pop_front() else { break };
             self.sent = self.sent.saturating_sub(1);
             if row.state == State::Sent {
+                self.flying = self.flying.saturating_sub(size(&row.parcel));
                 over.push(row);
             }
         }
@@ -175,6 +179,14 @@ impl Outbox {
     }
 }
 
+/// About how many bytes a parcel takes on its way.
+fn size(parcel: &Parcel) -> usize {
+    match &parcel.item {
+        Item::Message(message) | Item::Recall { message, .. } => 256 + message.content.json().len(),
+        Item::Receipt { .. } => 256,
+    }
+}
+
 /// When what a parcel holds was made; its mailbox cannot have it from before.
 fn made(parcel: &Parcel) -> Stamp {
     match &parcel.item {
@@ -251,6 +263,7 @@ impl Relay {
         }
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
         while queue.sent < WINDOW
+            && queue.flying < WINDOW_BYTES
             && let Some(row) = queue.rows.get_mut(queue.sent)
         {
             match row.state {
@@ -263,6 +276,7 @@ impl Relay {
                     let frame = Frame::Parcel { number: row.number, parcel, anew };
                     effects.push(Effect::Send { to: peer, frame });
                     row.state = State::Sent;
+                    queue.flying += size(&row.parcel);
                 }
                 State::Sent | State::Returned | State::Gone => {}
             }
@@ -280,7 +294,7 @@ impl Relay {
     pub(super) fn outbox_unsent(&mut self, peer: NodeId) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        (queue.sent, queue.done) = (0, 0);
+        (queue.sent, queue.flying, queue.done) = (0, 0, 0);
         queue.returned = map();
         for row in &mut queue.rows {
             // One that was not sent when it was made is old by now: its sender may have tried again elsewhere.
@@ -329,7 +343,8 @@ impl Relay {
             return;
         };
         row.state = State::Returned;
-        let user = row.parcel.to.clone();
+        let (user, bytes) = (row.parcel.to.clone(), size(&row.parcel));
+        queue.flying = queue.flying.saturating_sub(bytes);
         let hash = UserHash::of(&user);
         queue.returned.insert(hash, ());
         // Those that are on their way come back too; the others need not go.

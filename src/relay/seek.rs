@@ -14,9 +14,9 @@ use crate::{
 use std::time::Duration;
 
 /// How long an owner that is taken to live may take to answer before its user is served here without it.
-const PATIENCE_US: u64 = 2_000_000;
+const PATIENCE_US: u64 = 800_000;
 /// How often the question is put again, when a link has come up meanwhile or an answer was lost.
-const REPEAT_US: u64 = 500_000;
+const REPEAT_US: u64 = 300_000;
 /// Inputs that may wait for one user.
 const MAX_WAITING: usize = 256;
 

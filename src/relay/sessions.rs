@@ -73,6 +73,10 @@ impl Relay {
             return;
         }
         let user = open.user.clone();
+        if open.carried && self.whose(&user) != Whose::Mine {
+            effects.push(Effect::TurnAway { session: open.session, why: Refused::Elsewhere });
+            return;
+        }
         let Some(slot) = self.home(now, &user, || Input::Open(open.clone()), effects) else {
             return;
         };

@@ -1,12 +1,12 @@
 //! The directory, kept the same on all nodes.
 //!
 //! Flow: a fact asserted here is written, told to all peers with a link, and answered for once they have it on disk too, or
-//! after a while without those that do not answer. When a link comes up both sides tell what they have.
+//! after a while without those that do not answer. When a link comes up both sides tell what they have, as much at a time as the other acknowledges.
 //! Pure: time comes in as an argument.
 
 use super::{Answer, Effect, Frame, Refused, Relay, ReplyTo, commits::After};
 use crate::{
-    gossip::{Directory, Fact, FactKey, FactValue},
+    gossip::{Fact, FactKey, FactValue},
     model::{NodeId, Stamp},
     store::Write,
 };
@@ -23,10 +23,20 @@ struct Spread {
     since: Stamp,
 }
 
+/// What a peer is being told.
+#[derive(Debug, Default)]
+struct Telling {
+    /// Names the acknowledgement that is awaited; 0: the store reads.
+    number: u64,
+    last: Option<FactKey>,
+}
+
 /// Answers that wait for peers.
 #[derive(Debug, Default)]
 pub(super) struct Spreads {
     open: BTreeMap<u64, Spread>,
+    /// Peers whose link has come up.
+    telling: BTreeMap<NodeId, Telling>,
     /// Facts asserted since the last answer was promised.
     pub fresh: Vec<(FactKey, Fact)>,
 }
@@ -34,6 +44,7 @@ pub(super) struct Spreads {
 impl Spreads {
     /// A peer is gone: nothing waits for it.
     pub fn gone(&mut self, peer: NodeId) {
+        self.telling.remove(&peer);
         for spread in self.open.values_mut() {
             spread.waits_for.remove(&peer);
         }
@@ -87,6 +98,12 @@ impl Relay {
 
     pub(super) fn facts_done(&mut self, from: NodeId, number: u64, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
+        if let Some(telling) = mesh.spreads.telling.get_mut(&from).filter(|telling| telling.number == number)
+        {
+            telling.number = 0;
+            let after = telling.last.clone();
+            return effects.push(Effect::Facts { peer: from, after });
+        }
         let Some(spread) = mesh.spreads.open.get_mut(&number) else { return };
         spread.waits_for.remove(&from);
         if spread.waits_for.is_empty()
@@ -114,12 +131,31 @@ impl Relay {
         }
     }
 
-    /// Tells a peer whose link has come up the facts that this node has in memory.
-    pub(super) fn tell_facts(&self, peer: NodeId, effects: &mut Vec<Effect>) {
-        let all: Vec<_> = self.directory.iter().filter(|(key, _)| Directory::holds(key)).collect();
-        for some in all.chunks(512) {
-            let facts = some.iter().map(|(key, fact)| ((*key).clone(), (*fact).clone())).collect();
-            effects.push(Effect::Send { to: peer, frame: Frame::Facts { number: 0, facts } });
+    /// A link has come up: the peer is told all facts that the store holds, some at a time.
+    pub(super) fn begin_telling(&mut self, peer: NodeId, effects: &mut Vec<Effect>) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.spreads.telling.insert(peer, Telling::default());
+            effects.push(Effect::Facts { peer, after: None });
         }
+    }
+
+    /// The store has read the next facts for a peer.
+    pub(super) fn tell_facts(
+        &mut self,
+        now: Stamp,
+        peer: NodeId,
+        facts: Vec<(FactKey, Fact)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(telling) = mesh.spreads.telling.get_mut(&peer).filter(|telling| telling.number == 0) else {
+            return; // read for a link that is gone
+        };
+        let Some((last, _)) = facts.last() else {
+            mesh.spreads.telling.remove(&peer);
+            return;
+        };
+        *telling = Telling { number: self.clock.tick(now).0, last: Some(last.clone()) };
+        effects.push(Effect::Send { to: peer, frame: Frame::Facts { number: telling.number, facts } });
     }
 }

@@ -174,6 +174,9 @@ mod tests {
         fn facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError> {
             self.inner.facts(each)
         }
+        fn facts_after(&self, after: Option<&FactKey>, a: usize) -> Result<Vec<(FactKey, Fact)>, StoreError> {
+            self.inner.facts_after(after, a)
+        }
         fn profile(&self, user: &UserKey) -> Result<Profile, StoreError> {
             self.inner.profile(user)
         }

@@ -73,7 +73,9 @@ impl Tables {
             }
             Write::Fact { key, fact } => {
                 self.last = self.last.max(fact.stamp);
-                self.facts.insert(key, fact);
+                if self.facts.get(&key).is_none_or(|there| !there.beats(&fact)) {
+                    self.facts.insert(key, fact);
+                }
             }
             Write::Claim { user, row } => {
                 self.last = self.last.max(row.stamp);
@@ -209,6 +211,13 @@ impl Store for MemoryStore {
             each(key.clone(), fact.clone());
         }
         Ok(())
+    }
+
+    fn facts_after(&self, after: Option<&FactKey>, limit: usize) -> Result<Vec<(FactKey, Fact)>, StoreError> {
+        let tables = self.0.read();
+        let from = after.map_or(Unbounded, Excluded);
+        let rows = tables.facts.range((from, Unbounded)).take(limit);
+        Ok(rows.map(|(key, fact)| (key.clone(), fact.clone())).collect())
     }
 
     fn profile(&self, user: &UserKey) -> Result<Profile, StoreError> {

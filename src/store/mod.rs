@@ -55,7 +55,7 @@ pub enum Write {
         /// The row.
         row: ConversationRow,
     },
-    /// A fact of the directory: replaces it.
+    /// A fact of the directory: replaces one about the same, unless that is later.
     Fact {
         /// About what.
         key: FactKey,
@@ -323,6 +323,28 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When one cannot be read.
     fn facts(&self, each: &mut dyn FnMut(FactKey, Fact)) -> Result<(), StoreError>;
+
+    /// The message of that id whose time is after the first and at most the second.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn find(
+        &self,
+        log: &Log,
+        id: MessageId,
+        (after, upto): (Stamp, Stamp),
+    ) -> Result<Option<Arc<Message>>, StoreError> {
+        // The first message past the window ends the search as well.
+        let keep = |message: &Message| message.id == id || message.at > upto;
+        let (found, _) = self.history(log, Page::After(after), 1, &keep)?;
+        Ok(found.into_iter().next().filter(|message| message.id == id && message.at <= upto))
+    }
+
+    /// All facts behind `after`, in the store's own order, at most `limit`: what a peer is told.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn facts_after(&self, after: Option<&FactKey>, limit: usize) -> Result<Vec<(FactKey, Fact)>, StoreError>;
 
     /// Name and portrait of a user.
     ///

@@ -10,7 +10,7 @@ use hongyan::{
     apps::{App, Apps, SharedApps},
     hub::{Hub, HubOptions, Port},
     metrics::Metrics,
-    model::{Conversation, Entry, Message, Reign, Stamp, UserKey},
+    model::{Conversation, Entry, Message, NodeId, Reign, Stamp, UserKey},
     relay::{Answer, Input, KickReason, Limits, NotResumed, Open, Refused},
     store::memory::MemoryStore,
 };
@@ -55,7 +55,7 @@ impl Backend {
     }
 
     pub async fn with(options: Options) -> Self {
-        let hub_options = HubOptions { queue: 64, relay: Limits::default() };
+        let hub_options = HubOptions::alone(64, Limits::default());
         let (hub, _end) = Hub::start(
             Arc::new(MemoryStore::default()),
             hub_options,
@@ -137,6 +137,7 @@ impl Backend {
             reign: None,
             window: 100,
             delivered: false,
+            carried: false,
         };
         self.hub.open(open, Arc::new(Phone(Mutex::new(events)))).await.unwrap();
         loop {
@@ -198,6 +199,7 @@ impl Phone {
 }
 
 impl Port for Phone {
+    fn carry(&self, _: NodeId) {}
     fn welcome(&self, start: Stamp, _why: Option<NotResumed>, _reign: Option<Reign>) {
         self.hear(Event::Welcome(start));
     }

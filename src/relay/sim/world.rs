@@ -188,6 +188,7 @@ impl World {
             reign: None,
             window: 1 + self.rng.below(6) as u16,
             delivered: self.rng.one_in(2),
+            carried: false,
         };
         let line = Line {
             client: at,
@@ -427,6 +428,8 @@ impl World {
             }
             Effect::Reply { to: ReplyTo::Session(session, r), answer } => self.reply(session, r, answer.ok()),
             Effect::Export { .. }
+            | Effect::Facts { .. }
+            | Effect::Find { .. }
             | Effect::Look
             | Effect::Rows { .. }
             | Effect::Send { .. }

@@ -223,6 +223,10 @@ impl Store for Embedded {
         self.read_facts(each)
     }
 
+    fn facts_after(&self, after: Option<&FactKey>, limit: usize) -> Result<Vec<(FactKey, Fact)>, StoreError> {
+        self.read_facts_after(after, limit)
+    }
+
     fn profile(&self, user: &UserKey) -> Result<Profile, StoreError> {
         self.read_profile(user)
     }

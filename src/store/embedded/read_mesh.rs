@@ -5,6 +5,7 @@ use super::{
     Embedded,
     codec::Broken,
 };
+use crate::gossip::{Fact, FactKey};
 use crate::model::{EntryRow, NodeId, Parcel, Stamp, UserHash, UserKey};
 use fjall::{Readable, Snapshot};
 use std::{
@@ -32,6 +33,22 @@ impl Embedded {
             each(codec::read_claim_key(key)?, codec::read_claim(value)?);
             Ok(true)
         })
+    }
+
+    pub(super) fn read_facts_after(
+        &self,
+        after: Option<&FactKey>,
+        limit: usize,
+    ) -> Result<Vec<(FactKey, Fact)>, StoreError> {
+        let (mut from, mut found) = (FIRST.to_vec(), Vec::new());
+        if let Some(after) = after {
+            codec::fact_key(&mut from, after);
+        }
+        self.scan(&self.snapshot(), &self.facts, (Excluded(&from[..]), Unbounded), false, |key, value| {
+            found.push((codec::read_fact_key(key)?, codec::read_fact(value)?));
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
     }
 
     pub(super) fn read_outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {

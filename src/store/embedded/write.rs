@@ -5,6 +5,7 @@ use super::{
     Embedded, Witness,
     codec::{BatchMark, BatchRow, KEYSPACES, Touched},
 };
+use crate::gossip::{Fact, FactKey};
 use crate::model::{Kind, Log, MessageId, Stamp, UserKey};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice};
 use std::sync::atomic::Ordering;
@@ -150,6 +151,9 @@ impl Embedded {
                 }
                 Write::Fact { key: about, fact } => {
                     codec::fact_key(key, about);
+                    if self.is_outdated(about, fact, key, &writes[..i])? {
+                        continue;
+                    }
                     encoded = codec::fact_value(value, fact);
                     &self.facts
                 }
@@ -190,6 +194,25 @@ impl Embedded {
             batch.insert(keyspace, Slice::from(&key[..]), Slice::from(&value[..]));
         }
         Ok(batch)
+    }
+
+    /// Whether a later fact about the same is there, or comes before in this batch.
+    fn is_outdated(
+        &self,
+        about: &FactKey,
+        fact: &Fact,
+        key: &[u8],
+        earlier: &[Write],
+    ) -> Result<bool, StoreError> {
+        let before = earlier.iter().any(
+            |write| matches!(write, Write::Fact { key, fact: other } if key == about && other.beats(fact)),
+        );
+        if before {
+            return Ok(true);
+        }
+        let there = self.facts.get(key).map_err(|error| self.engine(error))?;
+        let there = there.map(|row| codec::read_fact(&row)).transpose();
+        Ok(there.map_err(|broken| self.broken(&self.facts, broken))?.is_some_and(|there| there.beats(fact)))
     }
 
     fn forget(

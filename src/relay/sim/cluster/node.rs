@@ -2,6 +2,7 @@
 
 use super::super::{Rng, Sabotage, disk::Disk};
 use crate::{
+    gossip::FactKey,
     model::{EntryRow, NodeId, Stamp, UserKey},
     relay::{Effect, Input, Limits, Relay},
     store::Store,
@@ -16,6 +17,7 @@ pub enum Read {
     Load(UserKey),
     Export { user: UserKey, number: u64, after: Stamp },
     Rows { user: UserKey, after: Stamp },
+    Facts { peer: NodeId, after: Option<FactKey> },
     Look,
 }
 
@@ -119,6 +121,10 @@ impl Node {
                 let found = self.mailboxes().into_iter().map(|user| Input::Holds { user });
                 self.inputs.extend(found);
                 Input::Looked
+            }
+            Read::Facts { peer, after } => {
+                let facts = store.facts_after(after.as_ref(), 2).expect("memory");
+                Input::Facts { peer, facts }
             }
             Read::Load(user) => {
                 let snapshot = Box::new(store.load(&user).expect("memory"));

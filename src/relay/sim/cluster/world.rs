@@ -298,10 +298,9 @@ impl World {
             return;
         }
         let peer = self.nodes[of].id;
-        let draining = self.nodes[of].draining;
         self.alive.insert((of, by), alive);
         self.nodes[by].inputs.push_back(if alive {
-            Input::MemberUp { peer, draining }
+            Input::MemberUp { peer }
         } else {
             Input::MemberDown { peer }
         });
@@ -417,11 +416,6 @@ impl World {
         } else if ready > 1 {
             self.nodes[at].draining = true;
             self.nodes[at].inputs.push_back(Input::Drain);
-            for by in 0..self.nodes.len() {
-                if by != at && self.alive[&(at, by)] {
-                    self.believe(at, by, true);
-                }
-            }
         }
     }
 
@@ -580,6 +574,7 @@ impl World {
             reign: client.reign,
             window: 1 + self.rng.below(6) as u16,
             delivered: self.rng.one_in(2),
+            carried: false,
         };
         let line = Line {
             client: at,
@@ -833,6 +828,8 @@ impl World {
                 self.nodes[at].reads.push(Read::Export { user, number, after });
             }
             Effect::Rows { user, after } => self.nodes[at].reads.push(Read::Rows { user, after }),
+            Effect::Facts { peer, after } => self.nodes[at].reads.push(Read::Facts { peer, after }),
+            Effect::Find { .. } => unreachable!("only back ends look for messages"),
             Effect::Look => self.nodes[at].reads.push(Read::Look),
             Effect::Send { to, frame } => {
                 let to = self.index(to);
