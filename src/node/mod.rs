@@ -158,7 +158,7 @@ impl Node {
         let mesh = peers.map(|Meshed { mesh, events, peers }| {
             let handle = mesh.handle();
             linked.spawn(run_mesh(mesh, unlinking.clone()));
-            linked.spawn(peers.run(events, hub.clone(), edge.clone()));
+            helpers.spawn(peers.run(events, hub.clone(), edge.clone()));
             helpers.spawn(edge.clone().report(background.clone()));
             handle
         });
