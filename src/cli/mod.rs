@@ -3,6 +3,7 @@
 //! Purpose: parse it, load the configuration, run one command.
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and nothing was done.
 
+mod again;
 mod app;
 mod bench;
 mod certs;
