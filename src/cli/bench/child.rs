@@ -2,10 +2,7 @@
 //!
 //! Invariant: a child ends with its [`Child`], whatever ends the run; nothing else is ever ended. The data goes too.
 
-use crate::{
-    cli::again,
-    config::{App, Config, apps_file},
-};
+use crate::{cli::again, config::Config};
 use anyhow::{Context as _, bail};
 use std::{
     io::{BufRead, BufReader, Read},
@@ -79,26 +76,38 @@ fn command(pin: bool, arguments: &[String]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Starts a server on `folder`, with the settings of `config` where the run does not need its own.
+/// How the servers of a run are started.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Their settings, where the run does not need its own.
+    pub(super) config: &'a Config,
+    /// Clients that will come.
+    pub(super) connections: usize,
+    /// On the servers' core.
+    pub(super) pin: bool,
+}
+
+/// Starts a server on `folder`.
 ///
-/// * `connections`: clients that will come.
+/// * `more`: settings of this one server.
 ///
 /// # Errors
 /// Why it did not start.
 pub(super) async fn serve(
     folder: &Path,
-    config: &Config,
-    connections: usize,
-    pin: bool,
-) -> anyhow::Result<(Child, App)> {
-    let app = apps_file::create(folder, None, None, "bench")?;
-    let mut arguments = vec!["serve".to_owned()];
+    wanted: Wanted<'_>,
+    more: &[(&'static str, String)],
+) -> anyhow::Result<Child> {
+    let Wanted { config, connections, pin } = wanted;
     let folder = folder.to_str().context("the folder's name is not UTF-8")?;
     let connections = connections + 1_000;
-    let own = [
+    let mut arguments = vec!["serve".to_owned()];
+    let usual = [
         ("listen", "127.0.0.1:0".to_owned()),
         ("admin_listen", "127.0.0.1:0".to_owned()),
         ("data", folder.to_owned()),
+        // Nothing of a run may reach a cluster that the configuration names.
+        ("mesh.listen", "off".to_owned()),
         ("log.format", "json".to_owned()),
         ("log.filter", "info".to_owned()),
         ("limits.sends_per_second", "0".to_owned()),
@@ -107,11 +116,14 @@ pub(super) async fn serve(
         ("limits.connections", config.limits.connections.max(connections).to_string()),
         ("limits.mailboxes", config.limits.mailboxes.max(connections).to_string()),
     ];
+    let is_own = |key: &str| more.iter().any(|(own, _)| *own == key);
+    let usual = usual.into_iter().filter(|(key, _)| !is_own(key));
+    let own: Vec<_> = usual.chain(more.iter().cloned()).collect();
     arguments.extend(again::flags(config, &own));
     let mut process = command(pin, &arguments)?.stderr(Stdio::piped()).spawn().context("no server")?;
     let stderr = process.stderr.take().context("no standard error")?;
     let (process, (address, admin)) = told(Starting(Some(process)), stderr, served).await?;
-    Ok((Child { process, address, admin }, app))
+    Ok(Child { process, address, admin })
 }
 
 /// Starts an echo server.

@@ -145,7 +145,7 @@ pub(super) async fn run(load: &Load, server: &Child) -> anyhow::Result<Outcome> 
     sessions.all_live(load.pairs).await?;
     shared.enter(Phase::Warming);
     sessions.watch(load.warmup).await?;
-    let used = load::measured(&mut sessions, load.measure, Some(server)).await?;
+    let used = load::measured(&mut sessions, load.measure, std::slice::from_ref(server)).await?;
     if !sessions.until(SETTLE, || open.get() == 0).await? {
         bail!("{} echoes never came back", open.get());
     }

@@ -3,7 +3,7 @@
 use super::{
     child::Child,
     client::Part,
-    load::{Opener, Sessions, Target, Transport},
+    load::{Opener, Sessions, Target, Transport, Who},
     probe,
 };
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(super) async fn run(count: usize, target: &Target, server: &Child) -> anyhow
     let mut sessions = Sessions::new()?;
     let opener = Opener::new(target);
     let start = |sessions: &mut Sessions, number: usize| {
-        let who = ("i", number, number);
+        let who = Who { what: "i", number, index: number, at: 0 };
         let shared = sessions.shared.clone();
         sessions.start(opener.clone().session(shared, Part::Idle, Transport::Ws, who));
     };

@@ -19,6 +19,7 @@ use anyhow::{Context as _, anyhow, bail};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    iter::Sum,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -32,13 +33,27 @@ const OPEN: Duration = Duration::from_secs(60);
 /// How long messages may take to arrive when nothing more is sent.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Where the load goes.
+/// A server.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
-    /// Address of the server.
+pub(super) struct Place {
+    /// Its address.
     pub(super) address: SocketAddr,
     /// What to call it in requests.
     pub(super) host: String,
+}
+
+impl Place {
+    /// Where a child is.
+    pub(super) fn of(server: &Child) -> Self {
+        Self { address: server.address, host: server.address.to_string() }
+    }
+}
+
+/// Where the load goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The servers, at least one; of several, those of one pair connect to different ones.
+    pub(super) places: Vec<Place>,
     /// App key.
     pub(super) app: String,
     /// App secret.
@@ -48,6 +63,11 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The server for the `number`-th of something.
+    fn place(&self, number: usize) -> anyhow::Result<&Place> {
+        self.places.get(number % self.places.len().max(1)).context("no server")
+    }
+
     /// Id of a user.
     fn user(&self, what: &str, number: usize) -> String {
         format!("bench-{}-{what}{number}", self.run)
@@ -189,7 +209,20 @@ impl Sessions {
     }
 }
 
-/// Opens WebSocket sessions, not too many at a time.
+/// A session to open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who {
+    /// Kind of user, the first half of the name.
+    pub(super) what: &'static str,
+    /// Which of the kind.
+    pub(super) number: usize,
+    /// Which of all sessions.
+    pub(super) index: usize,
+    /// Which server, counted around.
+    pub(super) at: usize,
+}
+
+/// Opens sessions, not too many at a time.
 #[derive(Clone)]
 pub(super) struct Opener {
     target: Rc<Target>,
@@ -201,29 +234,30 @@ impl Opener {
         Self { target: Rc::new(target.clone()), gate: Rc::new(Semaphore::new(OPENING)) }
     }
 
-    /// The session of user `number` of a kind `what`; it is the `index`-th of all.
+    /// The session of `who`.
     pub(super) async fn session(
         self,
         shared: Rc<Shared>,
         part: Part,
         transport: Transport,
-        (what, number, index): (&'static str, usize, usize),
+        Who { what, number, index, at }: Who,
     ) -> anyhow::Result<()> {
-        let place = self.gate.acquire().await?;
+        let turn = self.gate.acquire().await?;
         let target = &self.target;
+        let place = target.place(at)?;
         let hello = target.hello(&target.user(what, number))?;
         let client = Client::new(&shared, part, hello, &format!("{}-{number}-", target.run));
         match transport {
             Transport::Ws => {
-                let stream = pump::connect(target.address, index).await?;
-                let mut pump = Pump::open(stream, &target.host, "/v1/ws", &shared, client).await?;
+                let stream = pump::connect(place.address, index).await?;
+                let mut pump = Pump::open(stream, &place.host, "/v1/ws", &shared, client).await?;
                 pump.ready().await?;
-                drop(place);
+                drop(turn);
                 pump.run().await
             }
             Transport::Poll => {
-                let session = poll::open(target, index, shared.clone(), client).await?;
-                drop(place);
+                let session = poll::open(place, index, shared.clone(), client).await?;
+                drop(turn);
                 session.run().await
             }
         }
@@ -232,7 +266,7 @@ impl Opener {
 
 /// Runs it.
 ///
-/// * `server`: the server when it is a child of this process.
+/// * `servers`: the servers, those that are children of this process.
 ///
 /// # Errors
 /// When sessions cannot be opened or do not last.
@@ -240,7 +274,7 @@ pub(super) async fn run(
     load: &Load,
     transport: Transport,
     target: &Target,
-    server: Option<&Child>,
+    servers: &[Child],
 ) -> anyhow::Result<Outcome> {
     let mut sessions = Sessions::new()?;
     let shared = sessions.shared.clone();
@@ -249,23 +283,22 @@ pub(super) async fn run(
     for number in 0..load.pairs {
         let pair = Rc::new(RefCell::new(Pair::new(number, target.user("r", number))));
         let sender = Part::Sender { pair: pair.clone(), window: load.window, size: load.size };
-        for (part, what, index) in
-            [(Part::Receiver(pair.clone()), "r", 2 * number), (sender, "s", 2 * number + 1)]
-        {
-            let who = (what, number, index);
+        let receiver = Who { what: "r", number, index: 2 * number, at: number };
+        let other = Who { what: "s", number, index: 2 * number + 1, at: number + 1 };
+        for (part, who) in [(Part::Receiver(pair.clone()), receiver), (sender, other)] {
             sessions.start(opener.clone().session(shared.clone(), part, transport, who));
         }
         pairs.push(pair);
     }
     for number in 2 * load.pairs..load.users {
-        let who = ("i", number, number);
+        let who = Who { what: "i", number, index: number, at: number };
         sessions.start(opener.clone().session(shared.clone(), Part::Idle, transport, who));
     }
     sessions.all_live(load.users.max(2 * load.pairs)).await?;
 
     shared.enter(Phase::Warming);
     sessions.watch(load.warmup).await?;
-    let used = measured(&mut sessions, load.measure, server).await?;
+    let used = measured(&mut sessions, load.measure, servers).await?;
     let all = || pairs.iter().all(|pair| pair.borrow().is_settled());
     sessions.until(SETTLE, all).await?;
 
@@ -291,28 +324,38 @@ pub(super) async fn run(
 pub(super) async fn measured(
     sessions: &mut Sessions,
     time: Duration,
-    server: Option<&Child>,
+    servers: &[Child],
 ) -> anyhow::Result<Used> {
-    let cpu = || server.map(|server| probe::cpu_seconds(server.pid())).transpose();
+    let cpu = || total(servers, |server| probe::cpu_seconds(server.pid()));
     let own = || probe::cpu_seconds(std::process::id());
-    let before = metrics(server).await?;
+    let before = metrics(servers).await?;
     let (start, server_before, own_before) = (Instant::now(), cpu()?, own()?);
     sessions.shared.enter(Phase::Measuring);
     sessions.watch(time).await?;
     sessions.shared.enter(Phase::Settling);
     let (seconds, server_after, own_after) = (start.elapsed().as_secs_f64(), cpu()?, own()?);
-    let after = metrics(server).await?;
+    let after = metrics(servers).await?;
     Ok(Used {
         seconds,
         server_cpu: server_after.zip(server_before).map(|(after, before)| after - before),
-        resident: server.map(|server| probe::resident_kib(server.pid())).transpose()?,
+        resident: total(servers, |server| probe::resident_kib(server.pid()))?,
         own_cpu: own_after - own_before,
         metrics: after.zip(before).map(|(after, before)| after.since(&before)),
     })
 }
 
-async fn metrics(server: Option<&Child>) -> anyhow::Result<Option<Samples>> {
-    let Some(admin) = server.and_then(|server| server.admin) else { return Ok(None) };
-    let answer = tokio::task::spawn_blocking(move || http::get(admin, "/metrics")).await?;
-    Ok(Some(Samples::read(&answer.context("the server's metrics cannot be had")?.body)))
+/// The sum of what servers say; `None` without any.
+fn total<T: Sum>(servers: &[Child], one: impl Fn(&Child) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    if servers.is_empty() { Ok(None) } else { servers.iter().map(one).sum::<anyhow::Result<T>>().map(Some) }
+}
+
+/// The metrics of all servers, added up.
+async fn metrics(servers: &[Child]) -> anyhow::Result<Option<Samples>> {
+    let mut sum: Option<Samples> = None;
+    for admin in servers.iter().filter_map(|server| server.admin) {
+        let answer = tokio::task::spawn_blocking(move || http::get(admin, "/metrics")).await?;
+        let of_one = Samples::read(&answer.context("the server's metrics cannot be had")?.body);
+        sum.get_or_insert_default().add(&of_one);
+    }
+    Ok(sum)
 }

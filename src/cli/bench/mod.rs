@@ -2,11 +2,13 @@
 //!
 //! Flow: a server of our own in a child process, on an empty folder of a real disk → load from this process, one
 //! thread → figures, and every message accounted for; beside it, in the same run, the disk alone and a bare echo, by
-//! which figures of different machines compare.
+//! which figures of different machines compare. With several nodes, sender and receiver of a message connect to
+//! different ones, and one node alone carries the same load first, for comparison.
 //! Exit code: 0 when nothing was lost, came twice or out of order; 1 when something was.
 
 mod child;
 mod client;
+mod cluster;
 mod echo;
 mod idle;
 mod load;
@@ -27,11 +29,11 @@ use super::{
     again::{self, Folder},
     output,
 };
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, apps_file};
 use anyhow::{Context as _, bail};
-use child::LOAD_CORE;
+use child::{LOAD_CORE, Wanted};
 use clap::Args;
-use load::{Load, Target, Transport};
+use load::{Load, Place, Target, Transport};
 use std::{
     net::ToSocketAddrs as _,
     os::unix::process::CommandExt as _,
@@ -79,6 +81,9 @@ pub(super) struct Arguments {
     /// App secret there
     #[arg(long, requires = "url")]
     secret: Option<String>,
+    /// Nodes, linked with each other; those of one pair connect to different ones
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=7))]
+    nodes: u8,
     /// Give server and load a core each, so that neither takes from the other; needs taskset
     #[arg(long)]
     pin: bool,
@@ -111,6 +116,9 @@ impl Arguments {
         }
         if self.pin && self.url.is_some() {
             return usage("--pin places the server of this run; one that --url names is not placed".into());
+        }
+        if self.nodes > 1 && (self.url.is_some() || self.idle.is_some()) {
+            return usage("--nodes starts nodes of its own, and loads them".into());
         }
         if self.idle == Some(0) {
             return usage("--idle 0 measures nothing".into());
@@ -194,11 +202,10 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
     let run = again::random()?;
     if let Some(url) = &arguments.url {
         let (app, secret) = (arguments.app.clone(), arguments.secret.clone());
-        let (host, address) = place(url)?;
-        let target =
-            Target { address, host, app: app.unwrap_or_default(), secret: secret.unwrap_or_default(), run };
-        let service = load::run(load, arguments.transport, &target, None).await?;
-        return finish(arguments, load, pinned, None, service).await;
+        let places = vec![place(url)?];
+        let target = Target { places, app: app.unwrap_or_default(), secret: secret.unwrap_or_default(), run };
+        let service = load::run(load, arguments.transport, &target, &[]).await?;
+        return finish(arguments, load, pinned, Measured { disk: None, alone: None, service }).await;
     }
     let folder = Folder::below(&parent(loaded), "bench")?;
     if let Some(kind) = probe::file_system(folder.path()).filter(|kind| kind == "tmpfs" || kind == "ramfs") {
@@ -209,35 +216,55 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
     }
     let disk = probe::disk(folder.path())?;
     let connections = arguments.connections(load);
-    let (server, app) = child::serve(folder.path(), &loaded.config, connections, pinned).await?;
-    let host = server.address.to_string();
-    let target = Target { address: server.address, host, app: app.key, secret: app.secret, run };
+    let wanted = Wanted { config: &loaded.config, connections, pin: pinned };
+    let alone = folder.path().join("alone");
+    let app = apps_file::create(&alone, None, None, "bench")?;
+    let server = child::serve(&alone, wanted, &[]).await?;
+    let target =
+        Target { places: vec![Place::of(&server)], app: app.key, secret: app.secret, run: run.clone() };
     if let Some(count) = arguments.idle {
         let outcome = idle::run(count as usize, &target, &server).await?;
         let text =
             if arguments.json { pretty(&report::idle_json(&outcome))? } else { report::idle_table(&outcome) };
         return Ok(output::line(&text)?);
     }
-    let service = load::run(load, arguments.transport, &target, Some(&server)).await?;
-    drop(server);
-    finish(arguments, load, pinned, Some(disk), service).await
+    let servers = [server];
+    let mut measured = Measured {
+        disk: Some(disk),
+        alone: None,
+        service: load::run(load, arguments.transport, &target, &servers).await?,
+    };
+    drop(servers);
+    if arguments.nodes > 1 {
+        let (nodes, app) = cluster::serve(folder.path(), arguments.nodes.into(), wanted).await?;
+        let places = nodes.iter().map(Place::of).collect();
+        let target = Target { places, app: app.key, secret: app.secret, run };
+        let service = load::run(load, arguments.transport, &target, &nodes).await?;
+        measured.alone = Some(std::mem::replace(&mut measured.service, service));
+    }
+    finish(arguments, load, pinned, measured).await
+}
+
+/// What was measured but for the yardstick.
+struct Measured {
+    disk: Option<probe::Disk>,
+    /// Of one node, when there are several in `service`.
+    alone: Option<load::Outcome>,
+    service: load::Outcome,
 }
 
 /// The yardstick, and the report.
-async fn finish(
-    arguments: &Arguments,
-    load: &Load,
-    pinned: bool,
-    disk: Option<probe::Disk>,
-    service: load::Outcome,
-) -> anyhow::Result<()> {
+async fn finish(arguments: &Arguments, load: &Load, pinned: bool, measured: Measured) -> anyhow::Result<()> {
     let echo = if arguments.no_echo {
         None
     } else {
         let server = child::echo(pinned).await?;
         Some(echo::run(load, &server).await.context("bare echo")?)
     };
-    let report = report::Report { load: *load, transport: arguments.transport, pinned, disk, service, echo };
+    let Measured { disk, alone, service } = measured;
+    let nodes = arguments.nodes;
+    let transport = arguments.transport;
+    let report = report::Report { load: *load, transport, nodes, pinned, disk, service, alone, echo };
     output::line(&if arguments.json { pretty(&report.json())? } else { report.table() })?;
     if !report.good() {
         bail!("messages were lost, came twice or out of order, or none came at all");
@@ -254,8 +281,8 @@ fn parent(loaded: &Loaded) -> PathBuf {
     if loaded.origins.contains_key("data") { loaded.config.data.clone() } else { PathBuf::from(".") }
 }
 
-/// Host and address of a URL.
-fn place(url: &str) -> anyhow::Result<(String, std::net::SocketAddr)> {
+/// The server that a URL names.
+fn place(url: &str) -> anyhow::Result<Place> {
     let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://")) else {
         return Err(Usage(format!("--url {url}: must begin with http://; the load speaks no TLS")).into());
     };
@@ -267,7 +294,7 @@ fn place(url: &str) -> anyhow::Result<(String, std::net::SocketAddr)> {
     };
     let address = with_port.to_socket_addrs().ok().and_then(|mut all| all.next());
     let address = address.ok_or_else(|| Usage(format!("--url {url}: no such host")))?;
-    Ok((host.to_owned(), address))
+    Ok(Place { address, host: host.to_owned() })
 }
 
 #[cfg(test)]
@@ -306,6 +333,8 @@ mod tests {
             ("--idle 5 --pairs 2", "--pairs"),
             ("--idle 0", "measures nothing"),
             ("--idle 5 --transport poll", "never idle"),
+            ("--idle 5 --nodes 2", "nodes of its own"),
+            ("--nodes 8", "--nodes"),
             ("--window 0", "--window"),
             ("--transport udp", "--transport"),
         ] {
@@ -316,9 +345,9 @@ mod tests {
 
     #[test]
     fn urls_are_host_and_port() {
-        let (host, address) = place("http://127.0.0.1:8080/").unwrap();
-        assert_eq!((host.as_str(), address.port()), ("127.0.0.1:8080", 8080));
-        assert_eq!(place("ws://127.0.0.1").unwrap().1.port(), 80);
+        let found = place("http://127.0.0.1:8080/").unwrap();
+        assert_eq!((found.host.as_str(), found.address.port()), ("127.0.0.1:8080", 8080));
+        assert_eq!(place("ws://127.0.0.1").unwrap().address.port(), 80);
         assert!(place("https://127.0.0.1").unwrap_err().is::<Usage>());
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     client::{Client, Peer as _},
-    load::Target,
+    load::Place,
     pump, scan,
     tally::Shared,
 };
@@ -112,13 +112,13 @@ pub(super) struct Session {
 /// # Errors
 /// When it does not come to that.
 pub(super) async fn open(
-    target: &Target,
+    place: &Place,
     index: usize,
     shared: Rc<Shared>,
     mut client: Client,
 ) -> anyhow::Result<Session> {
-    let mut tells = Http::new(pump::connect(target.address, 2 * index).await?, &target.host);
-    let asks = Http::new(pump::connect(target.address, 2 * index + 1).await?, &target.host);
+    let mut tells = Http::new(pump::connect(place.address, 2 * index).await?, &place.host);
+    let asks = Http::new(pump::connect(place.address, 2 * index + 1).await?, &place.host);
     let mut message = Vec::new();
     client.put(shared.now(), &mut message);
     let answer = tells.ask("POST", "/v1/poll", &message).await?;

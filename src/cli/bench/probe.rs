@@ -129,6 +129,13 @@ impl Samples {
         Self(self.0.iter().map(grown).collect())
     }
 
+    /// Adds those of another server.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            *self.0.entry(name.clone()).or_default() += value;
+        }
+    }
+
     /// A sample; 0 when there is none.
     pub(super) fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or_default()
@@ -197,5 +204,8 @@ mod tests {
         assert_eq!(text(0, 0, 4).quantile("x_seconds", 0.5), Some(0.002));
         assert_eq!(text(0, 0, 0).quantile("x_seconds", 0.5), None);
         assert_eq!(text(1, 1, 1).quantile("other", 0.5), None);
+        let mut sum = text(1, 2, 3);
+        sum.add(&text(10, 20, 30));
+        assert_eq!(sum, text(11, 22, 33));
     }
 }

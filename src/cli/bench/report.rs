@@ -15,12 +15,16 @@ pub(super) struct Report {
     pub(super) load: Load,
     /// How sessions were carried.
     pub(super) transport: Transport,
+    /// Servers that carried it.
+    pub(super) nodes: u8,
     /// Whether server and load had a core each to themselves.
     pub(super) pinned: bool,
     /// The disk under the server.
     pub(super) disk: Option<Disk>,
     /// The service.
     pub(super) service: load::Outcome,
+    /// One node with the same load, when `service` is several.
+    pub(super) alone: Option<load::Outcome>,
     /// The yardstick.
     pub(super) echo: Option<echo::Outcome>,
 }
@@ -43,7 +47,8 @@ fn part(cpu: f64, used: &Used) -> f64 {
 impl Report {
     /// Whether the promises were kept.
     pub(super) fn good(&self) -> bool {
-        self.service.verdict.good() && self.service.delivered > 0
+        let good = |outcome: &load::Outcome| outcome.verdict.good() && outcome.delivered > 0;
+        good(&self.service) && self.alone.as_ref().is_none_or(good)
     }
 
     /// Median time in which the server writes a batch, its fsync included, in microseconds.
@@ -73,9 +78,10 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let Self { load, service, .. } = self;
         let mut rows = vec![format!(
-            "{} pairs over {}, {} sends of {} bytes in flight each, {} users; {:.1} s after {:.1} s of warm-up; {}",
+            "{} pairs over {}, {}{} sends of {} bytes in flight each, {} users; {:.1} s after {:.1} s of warm-up; {}",
             load.pairs,
             transport(self.transport),
+            if self.nodes > 1 { format!("between {} nodes, ", self.nodes) } else { String::new() },
             load.window,
             load.size,
             load.users,
@@ -106,6 +112,17 @@ impl Report {
         let [batch, writes] = [self.batch(), self.rows()].map(|known| known.map_or_else(unknown, fixed1));
         row("server's batch, messages / rows", format!("{batch} / {writes}"));
         row("server's batch and fsync, ms p50", self.fsync().map_or_else(unknown, |us| fixed2(us / 1_000.0)));
+        if let Some(alone) = &self.alone {
+            row("one node, messages/s", format!("{:.0}", rate(alone.delivered, &alone.used)));
+            row(
+                "one node, CPU µs a message",
+                cost(alone.delivered, &alone.used).map_or_else(unknown, fixed1),
+            );
+            row("one node, send to ok, ms p50 / p99 / max", millis(&alone.ack));
+            row("one node, send to receive, ms", millis(&alone.end_to_end));
+            let part = self.of_alone().map_or_else(unknown, |part| format!("{:.0} %", part * 100.0));
+            row("messages for the same CPU, of one node's", part);
+        }
         if let Some(disk) = self.disk {
             let ms = [disk.min, disk.median, disk.max].map(|us| fixed2(us / 1_000.0));
             row("disk's fdatasync, ms min / p50 / max", ms.join(" / "));
@@ -133,6 +150,13 @@ impl Report {
         rows.join("\n")
     }
 
+    /// Messages for the same CPU, as a part of what one node carries for it.
+    fn of_alone(&self) -> Option<f64> {
+        let alone = self.alone.as_ref()?;
+        let own = cost(self.service.delivered, &self.service.used)?;
+        cost(alone.delivered, &alone.used).map(|alone| alone / own.max(1e-9))
+    }
+
     fn ratio(&self) -> Option<f64> {
         let echo = self.echo.as_ref()?;
         let own = cost(self.service.delivered, &self.service.used)?;
@@ -149,6 +173,7 @@ impl Report {
             "window": load.window,
             "size": load.size,
             "transport": transport(self.transport),
+            "nodes": self.nodes,
             "pinned": self.pinned,
             "seconds": service.used.seconds,
             "delivered": service.delivered,
@@ -166,6 +191,14 @@ impl Report {
             "server_batch_p50_us": self.fsync(),
             "disk_fdatasync_us": self.disk.map(|disk| json!({ "min": disk.min, "p50": disk.median, "max": disk.max })),
             "ack_p50_per_fdatasync": self.disk.map(|disk| service.ack.p50 / disk.median.max(1e-9)),
+            "alone": self.alone.as_ref().map(|alone| json!({
+                "messages_per_second": rate(alone.delivered, &alone.used),
+                "server_cpu_us_per_message": cost(alone.delivered, &alone.used),
+                "server_cores": alone.used.server_cpu.map(|cpu| part(cpu, &alone.used)),
+                "ack_us": times(&alone.ack),
+                "end_to_end_us": times(&alone.end_to_end),
+            })),
+            "messages_for_same_cpu_to_alone": self.of_alone(),
             "echo": self.echo.as_ref().map(|echo| json!({
                 "messages_per_second": rate(echo.returned, &echo.used),
                 "server_cpu_us_per_message": cost(echo.returned, &echo.used),
@@ -267,7 +300,16 @@ mod tests {
         };
         let echo = echo::Outcome { returned: 200_000, round_trip: times, used };
         let disk = Some(Disk { min: 100.0, median: 500.0, max: 900.0 });
-        Report { load, transport: Transport::Ws, pinned: false, disk, service, echo: Some(echo) }
+        Report {
+            load,
+            transport: Transport::Ws,
+            nodes: 1,
+            pinned: false,
+            disk,
+            service,
+            alone: None,
+            echo: Some(echo),
+        }
     }
 
     #[test]
@@ -289,6 +331,19 @@ mod tests {
         assert_eq!(json["good"], true);
         let table = report().table();
         assert!(table.contains("1.50 / 2.00 / 3.00") && !table.contains("never answered"), "{table}");
+    }
+
+    #[test]
+    fn several_nodes_are_judged_by_what_one_carries_for_the_same_cpu() {
+        let mut report = report();
+        assert!(report.json()["messages_for_same_cpu_to_alone"].is_null());
+        let mut alone = report.service.clone();
+        alone.used.server_cpu = Some(0.8);
+        (report.nodes, report.alone) = (2, Some(alone));
+        let part = report.json()["messages_for_same_cpu_to_alone"].as_f64().unwrap();
+        assert!((part - 0.8).abs() < 1e-9 && report.table().contains("80 %") && report.good());
+        report.alone.iter_mut().for_each(|alone| alone.verdict.duplicates = 1);
+        assert!(!report.good());
     }
 
     #[test]
