@@ -144,8 +144,11 @@ impl Node {
             helpers.spawn(tls.watch());
         }
         if let Some(admin) = admin {
-            let state = state.clone();
-            let ready: admin::Ready = Arc::new(move || state.lock().map_err(str::to_owned));
+            let (state, doors) = (state.clone(), hub.clone());
+            let ready: admin::Ready = Arc::new(move || {
+                state.lock().map_err(str::to_owned)?;
+                if doors.is_open() { Ok(()) } else { Err("starting".to_owned()) }
+            });
             helpers.spawn(async move {
                 if let Err(error) = axum::serve(admin, admin::router(metrics, ready)).into_future().await {
                     error!(%error, "health and metrics are gone");

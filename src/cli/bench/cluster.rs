@@ -11,6 +11,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     time::{Duration, Instant},
@@ -21,7 +22,7 @@ const TOGETHER: Duration = Duration::from_secs(30);
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Starts `count` nodes of one cluster below `folder` and waits until each has links to all others.
+/// Starts `count` nodes of one cluster below `folder` and waits until each has links to all others and lets clients in.
 ///
 /// # Errors
 /// Why they did not start, or did not find each other.
@@ -72,11 +73,12 @@ fn name(number: usize) -> String {
     format!("n{number}")
 }
 
-/// Waits until every node has links to all others.
+/// Waits until every node has links to all others and lets clients in.
 async fn together(nodes: &[Child]) -> anyhow::Result<()> {
-    let begun = Instant::now();
+    let (begun, others) = (Instant::now(), nodes.len() - 1);
     for node in nodes {
-        while links(node).await? + 1 < nodes.len() {
+        let admin = node.admin.context("the node has no admin address")?;
+        while !tokio::task::spawn_blocking(move || is_with(admin, others)).await?.context("a node is gone")? {
             if begun.elapsed() > TOGETHER {
                 bail!("the nodes did not find each other within {} s", TOGETHER.as_secs());
             }
@@ -86,10 +88,8 @@ async fn together(nodes: &[Child]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Links that a node has.
-async fn links(node: &Child) -> anyhow::Result<usize> {
-    let admin = node.admin.context("the node has no admin address")?;
-    let answer = tokio::task::spawn_blocking(move || http::get(admin, "/metrics")).await?;
-    let answer = answer.context("a node's metrics cannot be had")?;
-    Ok(Samples::read(&answer.body).get("hongyan_mesh_links") as usize)
+/// Whether a node has links to so many others and lets clients in.
+fn is_with(admin: SocketAddr, others: usize) -> io::Result<bool> {
+    let metrics = Samples::read(&http::get(admin, "/metrics")?.body);
+    Ok(metrics.get("hongyan_mesh_links") as usize >= others && http::get(admin, "/readyz")?.status == 200)
 }
