@@ -35,6 +35,11 @@ impl Child {
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
+
+    /// Whether it has ended, and how: `true` when all was well.
+    pub(super) fn ended(&mut self) -> Option<bool> {
+        self.process.try_wait().ok().flatten().map(|status| status.success())
+    }
 }
 
 impl Drop for Child {

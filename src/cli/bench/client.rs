@@ -7,11 +7,11 @@
 
 use super::{
     pair::Pair,
-    scan::{self, Frame},
+    scan::{self, Frame, Mark},
     tally::{Phase, Shared},
 };
 use anyhow::bail;
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 /// Entries after which a client acks at the latest.
 const ACK_EVERY: u32 = 64;
@@ -52,11 +52,49 @@ pub(super) enum Part {
         window: usize,
         /// Bytes of text.
         size: usize,
+        /// When it sends, besides.
+        pace: Pace,
     },
     /// Receives what the sender sends.
     Receiver(Rc<RefCell<Pair>>),
     /// Is there.
     Idle,
+}
+
+/// When a sender sends: whenever its window has room, or at set times whatever the server does, so that a pause of the
+/// server is felt by all that should have been sent in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Nanoseconds from one send to the next; 0: at once.
+    pub(super) every: u64,
+    /// When the next one is due; 0: not known yet.
+    next: u64,
+    /// Nanoseconds from the start of the load to the first.
+    offset: u64,
+}
+
+impl Pace {
+    /// The pace of the `number`-th of `all` senders, who do not send all at the same time.
+    pub(super) fn new(every: Duration, number: usize, all: usize) -> Self {
+        let every = every.as_nanos() as u64;
+        Self { every, next: 0, offset: every * number as u64 / all.max(1) as u64 }
+    }
+
+    /// Sends that are due.
+    fn due(&self, now: u64) -> usize {
+        match self.every {
+            0 => usize::MAX,
+            every if now >= self.next => 1 + ((now - self.next) / every) as usize,
+            _ => 0,
+        }
+    }
+
+    /// Takes one that is due; gives when it was.
+    fn take(&mut self, now: u64) -> u64 {
+        let due = if self.every == 0 { now } else { self.next };
+        self.next = due + self.every;
+        due
+    }
 }
 
 /// A session.
@@ -65,6 +103,16 @@ pub(super) struct Client {
     part: Part,
     /// The frame to begin with; gone once it was written.
     hello: Option<String>,
+    /// The token, for a client that goes on at another node when it has to.
+    roams: Option<String>,
+    /// Where the node that it leaves sends it.
+    goes_to: Option<String>,
+    /// The order that its positions belong to.
+    epoch: Option<String>,
+    /// When it left a node.
+    left: Option<u64>,
+    /// Sends to be sent again, oldest first.
+    again: VecDeque<Mark>,
     /// Begins every client message id of this session.
     prefix: String,
     live: bool,
@@ -89,6 +137,11 @@ impl Client {
             shared: shared.clone(),
             part,
             hello: Some(hello),
+            roams: None,
+            goes_to: None,
+            epoch: None,
+            left: None,
+            again: VecDeque::new(),
             prefix: prefix.to_owned(),
             live: false,
             last: 0,
@@ -108,29 +161,69 @@ impl Client {
         )
     }
 
+    /// The same, for one that goes on at another node when its own goes away.
+    pub(super) fn roaming(self, token: String) -> Self {
+        Self { roams: Some(token), ..self }
+    }
+
+    /// The connection is over: makes ready to go on over another one. `false` when this session is not to.
+    pub(super) fn leave(&mut self) -> bool {
+        let Some(token) = &self.roams else { return false };
+        let hello = Self::hello(token);
+        let epoch = self.epoch.as_ref().map(|epoch| format!(r#","epoch":"{epoch}""#)).unwrap_or_default();
+        // Before the first `live` there is no cursor to go on from.
+        let cursor = if self.last > 0 { format!(r#","cursor":{}{epoch}"#, self.last) } else { String::new() };
+        self.hello = Some(format!("{}{cursor}}}", hello.trim_end_matches('}')));
+        if std::mem::take(&mut self.live) {
+            self.shared.live.set(self.shared.live.get() - 1);
+            self.left = Some(self.shared.now());
+        }
+        (self.unacked, self.ack_due) = (0, None);
+        if let Part::Sender { pair, .. } = &self.part {
+            self.again = pair.borrow().open_sends().collect();
+        }
+        true
+    }
+
+    /// Where the node that it left has sent it.
+    pub(super) fn goes_to(&mut self) -> Option<String> {
+        self.goes_to.take()
+    }
+
     fn frame(&mut self, frame: &Frame<'_>, now: u64) -> anyhow::Result<()> {
         match frame.t {
             b"ok" => self.answered(frame, now),
             b"welcome" => {
                 self.last = frame.cursor.unwrap_or_default();
                 self.ping = frame.ping.unwrap_or(25).max(1) * 1_000_000_000;
+                self.epoch = (!frame.epoch.is_empty()).then(|| lossy(frame.epoch).into_owned());
             }
             b"live" => {
                 self.last = frame.pos.unwrap_or_default();
                 if !std::mem::replace(&mut self.live, true) {
                     self.shared.live.set(self.shared.live.get() + 1);
+                    if let Some(left) = self.left.take() {
+                        self.shared.arrive(left, now);
+                    }
                 }
             }
             b"err" => match (&self.part, frame.r) {
                 (Part::Sender { pair, .. }, Some(seq)) => {
-                    pair.borrow_mut().refused(seq);
+                    if self.roams.is_some() {
+                        self.again.extend(pair.borrow().open_send(seq));
+                    } else {
+                        pair.borrow_mut().refused(seq);
+                    }
                     self.shared.refuse(frame.code);
                     self.hold = now + frame.retry_after.unwrap_or(10).max(1) * 1_000_000;
                 }
                 _ => bail!("{}: {}", lossy(frame.code), lossy(frame.msg)),
             },
             b"kick" => bail!("the session was ended: {}: {}", lossy(frame.code), lossy(frame.msg)),
-            b"move" => bail!("the node is going away"),
+            b"move" => {
+                self.goes_to = (!frame.url.is_empty()).then(|| lossy(frame.url).into_owned());
+                bail!("the node is going away");
+            }
             _ => {
                 if let (Some(pos), Some(prev)) = (frame.pos, frame.prev) {
                     self.entry(pos, prev, now);
@@ -172,37 +265,46 @@ impl Client {
 
     fn room(&self, now: u64) -> usize {
         match &self.part {
-            Part::Sender { pair, window, .. }
+            Part::Sender { pair, window, pace, .. }
                 if now >= self.hold && matches!(self.shared.phase(), Phase::Warming | Phase::Measuring) =>
             {
-                window.saturating_sub(pair.borrow().unanswered())
+                window.saturating_sub(pair.borrow().unanswered()).min(pace.due(now))
             }
             _ => 0,
         }
     }
 
-    fn sends(&self, count: usize, now: u64, out: &mut Vec<u8>) {
-        let Part::Sender { pair, size, .. } = &self.part else { return };
+    fn sends(&mut self, count: usize, now: u64, out: &mut Vec<u8>) {
+        let Part::Sender { pair, size, pace, .. } = &mut self.part else { return };
         let mut pair = pair.borrow_mut();
-        let mut digits = itoa::Buffer::new();
-        for _ in 0..count {
-            let mark = pair.send(now);
-            let seq = digits.format(mark.seq).as_bytes();
-            out.extend_from_slice(b"{\"t\":\"send\",\"r\":");
-            out.extend_from_slice(seq);
-            out.extend_from_slice(b",\"id\":\"");
-            out.extend_from_slice(self.prefix.as_bytes());
-            out.extend_from_slice(seq);
-            out.extend_from_slice(b"\",\"kind\":1,\"target\":\"");
-            out.extend_from_slice(pair.to().as_bytes());
-            out.extend_from_slice(b"\",\"type\":\"RC:TxtMsg\",\"content\":{\"content\":\"");
-            mark.write(out, *size);
-            out.extend_from_slice(b"\"}},");
-            if out.len() > BATCH_BYTES {
+        let again = self.again.len();
+        for number in 0..again + count {
+            let mark = match self.again.pop_front() {
+                Some(mark) => mark,
+                None => pair.send(pace.take(now)),
+            };
+            send(mark, &self.prefix, pair.to(), *size, out);
+            if out.len() > BATCH_BYTES || number + 1 >= BATCH_FRAMES {
                 break;
             }
         }
     }
+}
+
+/// Writes the frame of a message, and a comma.
+fn send(mark: Mark, prefix: &str, to: &str, size: usize, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    let seq = digits.format(mark.seq).as_bytes();
+    out.extend_from_slice(b"{\"t\":\"send\",\"r\":");
+    out.extend_from_slice(seq);
+    out.extend_from_slice(b",\"id\":\"");
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(seq);
+    out.extend_from_slice(b"\",\"kind\":1,\"target\":\"");
+    out.extend_from_slice(to.as_bytes());
+    out.extend_from_slice(b"\",\"type\":\"RC:TxtMsg\",\"content\":{\"content\":\"");
+    mark.write(out, size);
+    out.extend_from_slice(b"\"}},");
 }
 
 impl Peer for Client {
@@ -225,10 +327,18 @@ impl Peer for Client {
             self.said = now;
             return true;
         }
+        if let Part::Sender { pace, .. } = &mut self.part
+            && pace.next == 0
+            && self.shared.phase() != Phase::Opening
+        {
+            pace.next = now + pace.offset;
+        }
         let acks = self.unacked >= ACK_EVERY || self.ack_due.is_some_and(|due| due <= now);
         let sends = self.room(now).min(BATCH_FRAMES);
         let pings = now >= self.said + self.ping;
-        if !acks && sends == 0 && !pings {
+        let again = self.live && now >= self.hold && !self.again.is_empty();
+        let sends = if self.live { sends } else { 0 };
+        if !acks && sends == 0 && !again && !pings {
             return false;
         }
         self.said = now;
@@ -243,7 +353,9 @@ impl Peer for Client {
         if pings {
             out.extend_from_slice(b"{\"t\":\"ping\"},");
         }
-        self.sends(sends, now, out);
+        if sends > 0 || again {
+            self.sends(sends, now, out);
+        }
         if let Some(last) = out.last_mut() {
             *last = b']'; // in place of the last comma
         }
@@ -251,8 +363,13 @@ impl Peer for Client {
     }
 
     fn deadline(&self) -> u64 {
-        let hold = if self.hold > 0 && self.room(self.hold) > 0 { self.hold } else { u64::MAX };
-        (self.said + self.ping).min(self.ack_due.unwrap_or(u64::MAX)).min(hold)
+        let mut next = self.hold;
+        if let Part::Sender { pace: Pace { every: 1.., next: due, .. }, .. } = &self.part {
+            next = if self.again.is_empty() { next.max(*due) } else { next };
+        }
+        let waits = self.live && next > 0 && (self.room(next) > 0 || !self.again.is_empty());
+        let next = if waits { next } else { u64::MAX };
+        (self.said + self.ping).min(self.ack_due.unwrap_or(u64::MAX)).min(next)
     }
 
     fn is_live(&self) -> bool {
@@ -292,7 +409,8 @@ mod tests {
     #[test]
     fn a_sender_keeps_its_window_full_and_stops_when_told() {
         let (shared, pair) = pair();
-        let mut client = live(&shared, Part::Sender { pair: pair.clone(), window: 2, size: 40 });
+        let mut client =
+            live(&shared, Part::Sender { pair: pair.clone(), window: 2, size: 40, pace: Pace::default() });
         assert_eq!((said(&mut client, 1), client.waits()), (None, true));
         shared.enter(Phase::Measuring);
         let first = said(&mut client, 7).unwrap();
@@ -315,7 +433,8 @@ mod tests {
     #[test]
     fn a_refused_send_is_given_up_and_the_next_waits_as_told() {
         let (shared, pair) = pair();
-        let mut client = live(&shared, Part::Sender { pair: pair.clone(), window: 1, size: 0 });
+        let mut client =
+            live(&shared, Part::Sender { pair: pair.clone(), window: 1, size: 0, pace: Pace::default() });
         shared.enter(Phase::Warming);
         said(&mut client, 1).unwrap();
         client.take(br#"{"t":"err","r":0,"code":"busy","retry_after":3}"#, 100).unwrap();
@@ -348,6 +467,43 @@ mod tests {
         client.take(entry(90, 66, 80).as_bytes(), ACK_WITHIN).unwrap();
         assert_eq!(pair.borrow().verdict().gaps, 1);
         assert!(client.take(entry(91, 100, 90).as_bytes(), 0).is_err(), "never sent");
+    }
+
+    #[test]
+    fn a_paced_sender_sends_when_it_is_due_and_makes_up_for_pauses() {
+        let (shared, pair) = pair();
+        let pace = Pace::new(Duration::from_nanos(100), 1, 2);
+        let mut client = live(&shared, Part::Sender { pair: pair.clone(), window: 9, size: 0, pace });
+        shared.enter(Phase::Measuring);
+        assert_eq!((said(&mut client, 1_000), client.deadline()), (None, 1_050));
+        assert_eq!(said(&mut client, 1_050).unwrap().matches("\"send\"").count(), 1);
+        assert_eq!(client.deadline(), 1_150);
+        let late = said(&mut client, 1_390).unwrap();
+        assert!(late.contains("hb:3:1:1150:") && late.contains("hb:3:3:1350:"), "{late}");
+        assert_eq!((pair.borrow().unanswered(), client.deadline()), (4, 1_450));
+    }
+
+    #[test]
+    fn a_roaming_client_goes_on_from_its_cursor_and_sends_again_what_was_not_answered() {
+        let (shared, pair) = pair();
+        let part = Part::Sender { pair: pair.clone(), window: 3, size: 0, pace: Pace::default() };
+        let mut client = live(&shared, part).roaming("t2".into());
+        shared.enter(Phase::Measuring);
+        said(&mut client, 7).unwrap();
+        client.take(br#"{"t":"ok","r":1,"at":6,"pos":6,"prev":5}"#, 8).unwrap();
+        assert!(client.take(br#"{"t":"move","after":0,"url":"http://b"}"#, 9).is_err());
+        assert!(client.leave() && shared.live.get() == 0);
+        assert_eq!(client.goes_to().as_deref(), Some("http://b"));
+        let hello = said(&mut client, 10).unwrap();
+        assert!(hello.contains("\"t2\"") && hello.ends_with("\"cursor\":6}"), "{hello}");
+        assert_eq!(said(&mut client, 11), None, "nothing before it is live");
+        let welcome = br#"[{"t":"welcome","cursor":6,"epoch":"3.a"},{"t":"live","pos":6}]"#;
+        client.take(welcome, 12).unwrap();
+        let again = said(&mut client, 13).unwrap();
+        assert!(again.starts_with("[{\"t\":\"send\",\"r\":0,") && again.contains("hb:3:2:7:"), "{again}");
+        assert!(again.contains("hb:3:3:13:") && !again.contains("hb:3:1:"), "{again}");
+        assert_eq!((shared.live.get(), shared.away.borrow().len()), (1, 1));
+        assert!(client.leave() && said(&mut client, 20).unwrap().contains(r#""epoch":"3.a""#));
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub(super) async fn run(load: &Load, server: &Child) -> anyhow::Result<Outcome> 
         let shared = shared.clone();
         sessions.start(async move {
             let stream = pump::connect(address, number).await?;
-            let mut pump = Pump::open(stream, "echo", "/", &shared, caller).await?;
+            let stream = pump::upgrade(stream, "echo", "/").await?;
+            let mut pump = Pump::new(stream, &shared, caller);
             shared.live.set(shared.live.get() + 1);
             pump.run().await
         });

@@ -43,7 +43,7 @@ impl Outcome {
 /// When they cannot be opened or do not last.
 pub(super) async fn run(count: usize, target: &Target, server: &Child) -> anyhow::Result<Outcome> {
     let mut sessions = Sessions::new()?;
-    let opener = Opener::new(target);
+    let opener = Opener::new(target, false);
     let start = |sessions: &mut Sessions, number: usize| {
         let who = Who { what: "i", number, index: number, at: 0 };
         let shared = sessions.shared.clone();

@@ -2,12 +2,13 @@
 
 use super::{
     child::Child,
-    client::{Client, Part},
+    client::{Client, Pace, Part},
     order::Verdict,
     pair::Pair,
     poll,
     probe::{self, Samples},
     pump::{self, Pump},
+    roam,
     tally::{Phase, Shared, Times},
 };
 use crate::{
@@ -64,7 +65,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The server for the `number`-th of something.
-    fn place(&self, number: usize) -> anyhow::Result<&Place> {
+    pub(super) fn place(&self, number: usize) -> anyhow::Result<&Place> {
         self.places.get(number % self.places.len().max(1)).context("no server")
     }
 
@@ -73,12 +74,17 @@ impl Target {
         format!("bench-{}-{what}{number}", self.run)
     }
 
-    /// The `hello` of a user.
-    fn hello(&self, user: &str) -> anyhow::Result<String> {
+    /// The server of a URL that one of them gave.
+    pub(super) fn named(&self, url: &str) -> Option<&Place> {
+        self.places.iter().find(|place| url.strip_prefix("http://") == Some(&place.host))
+    }
+
+    /// The token of a user.
+    fn token(&self, user: &str) -> anyhow::Result<String> {
         let user = UserKey::new(&self.app, user).map_err(|why| anyhow!("user {why}"))?;
         let age = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
         let claims = Claims { user, issued: Stamp::from_millis(age.as_millis() as u64), expires: None };
-        Ok(Client::hello(&issue(&self.secret, &claims)))
+        Ok(issue(&self.secret, &claims))
     }
 }
 
@@ -102,6 +108,8 @@ pub(super) struct Load {
     pub(super) window: usize,
     /// Bytes of text of a message.
     pub(super) size: usize,
+    /// Time from one send of a sender to the next; zero: as soon as its window has room.
+    pub(super) every: Duration,
     /// Load before it counts.
     pub(super) warmup: Duration,
     /// Load that counts.
@@ -227,11 +235,13 @@ pub(super) struct Who {
 pub(super) struct Opener {
     target: Rc<Target>,
     gate: Rc<Semaphore>,
+    /// Whether sessions go on at another server when theirs goes away.
+    roams: bool,
 }
 
 impl Opener {
-    pub(super) fn new(target: &Target) -> Self {
-        Self { target: Rc::new(target.clone()), gate: Rc::new(Semaphore::new(OPENING)) }
+    pub(super) fn new(target: &Target, roams: bool) -> Self {
+        Self { target: Rc::new(target.clone()), gate: Rc::new(Semaphore::new(OPENING)), roams }
     }
 
     /// The session of `who`.
@@ -240,17 +250,20 @@ impl Opener {
         shared: Rc<Shared>,
         part: Part,
         transport: Transport,
-        Who { what, number, index, at }: Who,
+        who: Who,
     ) -> anyhow::Result<()> {
+        let Who { what, number, index, at } = who;
         let turn = self.gate.acquire().await?;
         let target = &self.target;
         let place = target.place(at)?;
-        let hello = target.hello(&target.user(what, number))?;
-        let client = Client::new(&shared, part, hello, &format!("{}-{number}-", target.run));
+        let token = target.token(&target.user(what, number))?;
+        let client = Client::new(&shared, part, Client::hello(&token), &format!("{}-{number}-", target.run));
         match transport {
+            Transport::Ws if self.roams => roam::run(target, who, &shared, client.roaming(token), turn).await,
             Transport::Ws => {
                 let stream = pump::connect(place.address, index).await?;
-                let mut pump = Pump::open(stream, &place.host, "/v1/ws", &shared, client).await?;
+                let stream = pump::upgrade(stream, &place.host, "/v1/ws").await?;
+                let mut pump = Pump::new(stream, &shared, client);
                 pump.ready().await?;
                 drop(turn);
                 pump.run().await
@@ -262,6 +275,56 @@ impl Opener {
             }
         }
     }
+}
+
+/// The books of all pairs.
+pub(super) type Pairs = Vec<Rc<RefCell<Pair>>>;
+
+/// Opens all sessions and waits until they are live.
+///
+/// * `drains`: all connect to the first server, and go on at others when it goes away.
+///
+/// # Errors
+/// When sessions cannot be opened or do not last.
+pub(super) async fn open(
+    load: &Load,
+    transport: Transport,
+    target: &Target,
+    drains: bool,
+) -> anyhow::Result<(Sessions, Pairs)> {
+    let mut sessions = Sessions::new()?;
+    let shared = sessions.shared.clone();
+    let opener = Opener::new(target, drains);
+    let at = |number: usize| if drains { 0 } else { number };
+    let mut pairs = Vec::with_capacity(load.pairs);
+    for number in 0..load.pairs {
+        let pair = Rc::new(RefCell::new(Pair::new(number, target.user("r", number))));
+        let pace = Pace::new(load.every, number, load.pairs);
+        let sender = Part::Sender { pair: pair.clone(), window: load.window, size: load.size, pace };
+        let receiver = Who { what: "r", number, index: 2 * number, at: at(number) };
+        let other = Who { what: "s", number, index: 2 * number + 1, at: at(number + 1) };
+        for (part, who) in [(Part::Receiver(pair.clone()), receiver), (sender, other)] {
+            sessions.start(opener.clone().session(shared.clone(), part, transport, who));
+        }
+        pairs.push(pair);
+    }
+    for number in 2 * load.pairs..load.users {
+        let who = Who { what: "i", number, index: number, at: at(number) };
+        sessions.start(opener.clone().session(shared.clone(), Part::Idle, transport, who));
+    }
+    sessions.all_live(load.users.max(2 * load.pairs)).await?;
+    Ok((sessions, pairs))
+}
+
+/// Lets everything arrive and judges it. Gives also how many sends were never answered.
+///
+/// # Errors
+/// When a session ends meanwhile.
+pub(super) async fn settle(sessions: &mut Sessions, pairs: &Pairs) -> anyhow::Result<(Verdict, usize)> {
+    sessions.until(SETTLE, || pairs.iter().all(|pair| pair.borrow().is_settled())).await?;
+    let mut verdict = Verdict::default();
+    pairs.iter().for_each(|pair| verdict.add(pair.borrow().verdict()));
+    Ok((verdict, pairs.iter().map(|pair| pair.borrow().unanswered()).sum()))
 }
 
 /// Runs it.
@@ -276,34 +339,12 @@ pub(super) async fn run(
     target: &Target,
     servers: &[Child],
 ) -> anyhow::Result<Outcome> {
-    let mut sessions = Sessions::new()?;
+    let (mut sessions, pairs) = open(load, transport, target, false).await?;
     let shared = sessions.shared.clone();
-    let opener = Opener::new(target);
-    let mut pairs = Vec::with_capacity(load.pairs);
-    for number in 0..load.pairs {
-        let pair = Rc::new(RefCell::new(Pair::new(number, target.user("r", number))));
-        let sender = Part::Sender { pair: pair.clone(), window: load.window, size: load.size };
-        let receiver = Who { what: "r", number, index: 2 * number, at: number };
-        let other = Who { what: "s", number, index: 2 * number + 1, at: number + 1 };
-        for (part, who) in [(Part::Receiver(pair.clone()), receiver), (sender, other)] {
-            sessions.start(opener.clone().session(shared.clone(), part, transport, who));
-        }
-        pairs.push(pair);
-    }
-    for number in 2 * load.pairs..load.users {
-        let who = Who { what: "i", number, index: number, at: number };
-        sessions.start(opener.clone().session(shared.clone(), Part::Idle, transport, who));
-    }
-    sessions.all_live(load.users.max(2 * load.pairs)).await?;
-
     shared.enter(Phase::Warming);
     sessions.watch(load.warmup).await?;
     let used = measured(&mut sessions, load.measure, servers).await?;
-    let all = || pairs.iter().all(|pair| pair.borrow().is_settled());
-    sessions.until(SETTLE, all).await?;
-
-    let mut verdict = Verdict::default();
-    pairs.iter().for_each(|pair| verdict.add(pair.borrow().verdict()));
+    let (verdict, unanswered) = settle(&mut sessions, &pairs).await?;
     let outcome = Outcome {
         delivered: shared.delivered.get(),
         batches: shared.batches.get(),
@@ -311,7 +352,7 @@ pub(super) async fn run(
         end_to_end: Times::of(&shared.end_to_end.borrow()),
         used,
         verdict,
-        unanswered: pairs.iter().map(|pair| pair.borrow().unanswered()).sum(),
+        unanswered,
         refused: shared.refused.take(),
     };
     Ok(outcome)

@@ -9,6 +9,7 @@
 mod child;
 mod client;
 mod cluster;
+mod drain;
 mod echo;
 mod idle;
 mod load;
@@ -18,6 +19,7 @@ mod poll;
 mod probe;
 mod pump;
 mod report;
+mod roam;
 mod scan;
 mod tally;
 mod ws;
@@ -84,6 +86,12 @@ pub(super) struct Arguments {
     /// Nodes, linked with each other; those of one pair connect to different ones
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: u8,
+    /// Milliseconds from one send of a sender to its next, whatever the server does [default: as soon as the window allows]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    every: Option<u32>,
+    /// Drain instead: all users are at the first of --nodes, and go on at the others
+    #[arg(long, requires = "every")]
+    drain: bool,
     /// Give server and load a core each, so that neither takes from the other; needs taskset
     #[arg(long)]
     pin: bool,
@@ -120,6 +128,9 @@ impl Arguments {
         if self.nodes > 1 && (self.url.is_some() || self.idle.is_some()) {
             return usage("--nodes starts nodes of its own, and loads them".into());
         }
+        if self.drain && (self.nodes < 2 || self.transport == Transport::Poll) {
+            return usage("--drain needs --nodes 2 at least, and WebSocket sessions".into());
+        }
         if self.idle == Some(0) {
             return usage("--idle 0 measures nothing".into());
         }
@@ -128,7 +139,8 @@ impl Arguments {
         }
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let (warmup, measure) = (seconds(self.warmup), seconds(self.seconds));
-        Ok(Load { pairs, users, window: self.window as usize, size: self.size, warmup, measure })
+        let every = Duration::from_millis(self.every.unwrap_or_default().into());
+        Ok(Load { pairs, users, window: self.window as usize, size: self.size, every, warmup, measure })
     }
 
     /// Connections that will be open at once.
@@ -217,6 +229,17 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
     let disk = probe::disk(folder.path())?;
     let connections = arguments.connections(load);
     let wanted = Wanted { config: &loaded.config, connections, pin: pinned };
+    if arguments.drain {
+        let (nodes, app) = cluster::serve(folder.path(), arguments.nodes.into(), wanted).await?;
+        let places = nodes.iter().map(Place::of).collect();
+        let target = Target { places, app: app.key, secret: app.secret, run };
+        let outcome = drain::run(load, &target, nodes).await?;
+        output::line(&if arguments.json { pretty(&outcome.json())? } else { outcome.table() })?;
+        if !outcome.good() {
+            bail!("messages were lost, came twice or out of order, or were not answered");
+        }
+        return Ok(());
+    }
     let alone = folder.path().join("alone");
     let app = apps_file::create(&alone, None, None, "bench")?;
     let server = child::serve(&alone, wanted, &[]).await?;
@@ -335,6 +358,8 @@ mod tests {
             ("--idle 5 --transport poll", "never idle"),
             ("--idle 5 --nodes 2", "nodes of its own"),
             ("--nodes 8", "--nodes"),
+            ("--drain --every 9", "--nodes 2"),
+            ("--drain --nodes 2", "--every"),
             ("--window 0", "--window"),
             ("--transport udp", "--transport"),
         ] {

@@ -45,6 +45,18 @@ impl Pair {
         self.open
     }
 
+    /// Those, oldest first.
+    pub(super) fn open_sends(&self) -> impl Iterator<Item = Mark> {
+        let first = self.sent - self.under_way.len() as u64;
+        let open = (first..).zip(&self.under_way);
+        open.filter_map(|(seq, sent)| sent.map(|sent| Mark { pair: self.number, seq, sent }))
+    }
+
+    /// The send `seq`, if nobody answered it.
+    pub(super) fn open_send(&self, seq: u64) -> Option<Mark> {
+        self.open_sends().find(|mark| mark.seq == seq)
+    }
+
     /// Takes the answer to `seq`; gives when that was sent.
     pub(super) fn answered(&mut self, seq: u64) -> Option<u64> {
         let first = self.sent - self.under_way.len() as u64;

@@ -64,37 +64,41 @@ pub(super) struct Pump<P> {
     armed: u64,
 }
 
+/// Shakes hands for a WebSocket at `path`.
+///
+/// # Errors
+/// When there is none.
+pub(super) async fn upgrade(mut stream: TcpStream, host: &str, path: &str) -> anyhow::Result<TcpStream> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        // Byte by byte, once a session: what follows belongs to the frames.
+        head.push(stream.read_u8().await.context("the connection ended in the handshake")?);
+        if head.len() > 8_192 {
+            bail!("a head of over 8 KiB");
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) {
+        bail!("no WebSocket at {path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(stream)
+}
+
 impl<P: Peer> Pump<P> {
-    /// Shakes hands at `path`.
-    ///
-    /// # Errors
-    /// When there is no WebSocket.
-    pub(super) async fn open(
-        mut stream: TcpStream,
-        host: &str,
-        path: &str,
-        shared: &Rc<Shared>,
-        peer: P,
-    ) -> anyhow::Result<Self> {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut head = Vec::with_capacity(256);
-        while !head.ends_with(b"\r\n\r\n") {
-            // Byte by byte, once a session: what follows belongs to the frames.
-            head.push(stream.read_u8().await.context("the connection ended in the handshake")?);
-            if head.len() > 8_192 {
-                bail!("a head of over 8 KiB");
-            }
-        }
-        let head = String::from_utf8_lossy(&head);
-        if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) {
-            bail!("no WebSocket at {path}: {}", head.lines().next().unwrap_or_default());
-        }
+    /// A session over a WebSocket that is there.
+    pub(super) fn new(stream: TcpStream, shared: &Rc<Shared>, peer: P) -> Self {
         let (decoder, shared) = (Decoder::default(), shared.clone());
-        Ok(Self { stream, shared, peer, decoder, out: Vec::new(), written: 0, timer: None, armed: u64::MAX })
+        Self { stream, shared, peer, decoder, out: Vec::new(), written: 0, timer: None, armed: u64::MAX }
+    }
+
+    /// What talked over it.
+    pub(super) fn into_peer(self) -> P {
+        self.peer
     }
 
     /// Runs until the session may be loaded.

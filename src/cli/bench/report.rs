@@ -278,7 +278,15 @@ mod tests {
 
     fn report() -> Report {
         let second = Duration::from_secs(1);
-        let load = Load { pairs: 2, users: 5, window: 3, size: 200, warmup: second, measure: second };
+        let load = Load {
+            pairs: 2,
+            users: 5,
+            window: 3,
+            size: 200,
+            every: Duration::ZERO,
+            warmup: second,
+            measure: second,
+        };
         let used = Used {
             seconds: 2.0,
             server_cpu: Some(1.0),

@@ -54,7 +54,11 @@ pub(super) struct Frame<'a> {
     pub(super) retry_after: Option<u64>,
     /// Why it was refused or ended.
     pub(super) code: &'a [u8],
-    /// The same for people.
+    /// Where to go.
+    pub(super) url: &'a [u8],
+    /// The order that positions belong to.
+    pub(super) epoch: &'a [u8],
+    /// Why, for people.
     pub(super) msg: &'a [u8],
     /// The mark in the message's text, when it has one.
     pub(super) mark: Option<Mark>,
@@ -142,6 +146,8 @@ impl<'a> Scanner<'a> {
                 b"seq" => frame.seq = scanner.number()?,
                 b"code" => frame.code = scanner.text()?,
                 b"msg" => frame.msg = scanner.text()?,
+                b"url" => frame.url = scanner.text()?,
+                b"epoch" => frame.epoch = scanner.text()?,
                 b"sid" => frame.sid = scanner.text()?,
                 b"m" => frame.mark = scanner.message()?,
                 b"frames" => {

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) ack: RefCell<Histogram<u64>>,
     /// Send to receive, in nanoseconds.
     pub(super) end_to_end: RefCell<Histogram<u64>>,
+    /// From leaving one node to being live at another, in nanoseconds.
+    pub(super) away: RefCell<Histogram<u64>>,
     /// Refused sends by code.
     pub(super) refused: RefCell<BTreeMap<String, u64>>,
     /// Where sockets read to: one buffer for all, so that a session costs no memory for it.
@@ -67,6 +69,7 @@ impl Shared {
             batches: Cell::new(0),
             ack: RefCell::new(times()?),
             end_to_end: RefCell::new(times()?),
+            away: RefCell::new(times()?),
             refused: RefCell::default(),
             scratch: RefCell::new(vec![0; 256 << 10]),
             message: RefCell::default(),
@@ -115,6 +118,21 @@ impl Shared {
         if self.phase.get() == Phase::Measuring {
             self.ack.borrow_mut().saturating_record(now.saturating_sub(sent));
         }
+    }
+
+    /// Counts a session that is live again, having left a node at `left`.
+    pub(super) fn arrive(&self, left: u64, now: u64) {
+        self.away.borrow_mut().saturating_record(now.saturating_sub(left));
+    }
+
+    /// Forgets the times so far and gives them: send to `ok`, send to receive.
+    pub(super) fn take_times(&self) -> (Times, Times) {
+        let take = |histogram: &RefCell<Histogram<u64>>| {
+            let times = Times::of(&histogram.borrow());
+            histogram.borrow_mut().reset();
+            times
+        };
+        (take(&self.ack), take(&self.end_to_end))
     }
 
     /// Counts a refusal.
