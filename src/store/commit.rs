@@ -192,9 +192,6 @@ mod tests {
         fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
             self.inner.outboxes(each)
         }
-        fn outbox(&self, peer: NodeId, a: u64, b: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
-            self.inner.outbox(peer, a, b)
-        }
         fn export(&self, user: &UserKey, after: Stamp, a: usize, b: usize) -> Result<Export, StoreError> {
             self.inner.export(user, after, a, b)
         }

@@ -268,12 +268,6 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
-        let tables = self.0.read();
-        let range = tables.outbox.range((peer, from)..=(peer, u64::MAX));
-        Ok(range.take(limit).map(|((_, number), parcel)| (*number, parcel.clone())).collect())
-    }
-
     fn export(
         &self,
         user: &UserKey,

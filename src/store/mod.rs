@@ -73,7 +73,7 @@ pub enum Write {
     Outbox {
         /// The node.
         peer: NodeId,
-        /// Its place in the outbox; grows.
+        /// Its place in the outbox, after those of all parcels that are there.
         number: u64,
         /// The parcel.
         parcel: Arc<Parcel>,
@@ -375,12 +375,6 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When one cannot be read.
     fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError>;
-
-    /// Parcels for `peer` from number `from` on (inclusive), at most `limit`.
-    ///
-    /// # Errors
-    /// When one cannot be read.
-    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError>;
 
     /// Like [`Self::entries`], for another node: nothing is left out.
     ///

@@ -192,6 +192,9 @@ pub(in crate::store) fn claim_key(out: &mut Vec<u8>, user: UserHash) {
     out.extend_from_slice(&user.0.to_be_bytes());
 }
 
+/// Ends the key of what is done of a pack.
+const GONE: u8 = 1;
+
 /// User of a claim's key.
 pub(in crate::store) fn read_claim_key(key: &[u8]) -> Decoded<UserHash> {
     let mut reader = Reader(key);
@@ -200,18 +203,23 @@ pub(in crate::store) fn read_claim_key(key: &[u8]) -> Decoded<UserHash> {
     Ok(user)
 }
 
-/// Key of a parcel.
-pub(in crate::store) fn outbox_key(out: &mut Vec<u8>, peer: NodeId, number: u64) {
+/// Key of a pack of parcels, by its first one, or of what is done of it.
+pub(in crate::store) fn outbox_key(out: &mut Vec<u8>, peer: NodeId, first: u64, is_gone: bool) {
     out.clear();
     out.extend_from_slice(&peer.0.to_be_bytes());
-    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&first.to_be_bytes());
+    // The longer key comes right behind the pack's own.
+    out.extend(is_gone.then_some(GONE));
 }
 
-/// Node and number of a parcel's key.
-pub(in crate::store) fn read_outbox_key(key: &[u8]) -> Decoded<(NodeId, u64)> {
+/// Node, number of the first parcel, and whether the row says what is done.
+pub(in crate::store) fn read_outbox_key(key: &[u8]) -> Decoded<(NodeId, u64, bool)> {
     let mut reader = Reader(key);
     let peer = NodeId(u32::from_be_bytes(reader.array()?));
-    let number = reader.stamp()?.0;
-    reader.end()?;
-    Ok((peer, number))
+    let first = reader.stamp()?.0;
+    let is_gone = reader.0 == [GONE];
+    if !is_gone {
+        reader.end()?;
+    }
+    Ok((peer, first, is_gone))
 }

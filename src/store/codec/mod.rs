@@ -8,7 +8,8 @@
 //! | `conversations` | hash of the user (4), user, NUL, kind (1), target | checkpoint of the conversation |
 //! | `facts` | tag (1), user, and for a blacklist NUL and the other's id | the fact |
 //! | `claims` | hash of the user (16) | owner, term, stamp and chain of the mailbox |
-//! | `outbox` | node (4), number (8, big endian) | a parcel |
+//! | `outbox` | node (4), number of the first (8, big endian) | a pack: how many parcels, and each with its length before it |
+//! | | the same, and 1 | which parcels of the pack are done: how many runs, and first and last of each, counted from 0 |
 //! | `meta` | `batch` | number and highest stamp of the batch that wrote it |
 //! | all but `meta` | one zero byte | number and highest stamp of the last batch that wrote there |
 //!
@@ -26,11 +27,13 @@
 
 mod batch;
 mod keys;
+mod packs;
 mod values;
 
 pub use batch::BatchMark;
 pub(super) use batch::*;
 pub(super) use keys::*;
+pub(super) use packs::*;
 pub(super) use values::*;
 
 use crate::model::{Kind, MessageId, Stamp, UserKey};
@@ -197,9 +200,22 @@ pub fn fuzz_decoders(bytes: &[u8]) {
         parcel_value(&mut out, &parcel).expect("a row encodes");
         assert_eq!(read_parcel(&out), Ok(parcel));
     }
-    if let Ok((peer, number)) = read_outbox_key(bytes) {
-        outbox_key(&mut out, peer, number);
+    if let Ok((peer, first, is_gone)) = read_outbox_key(bytes) {
+        outbox_key(&mut out, peer, first, is_gone);
         assert_eq!(out, bytes);
+    }
+    if let Ok(parcels) = read_pack(bytes) {
+        let (mut packed, mut one) = (Vec::new(), Vec::new());
+        for parcel in &parcels {
+            parcel_value(&mut one, parcel).expect("a row encodes");
+            put_parcel(&mut packed, &one);
+        }
+        pack_value(&mut out, parcels.len() as u32, &packed);
+        assert_eq!(read_pack(&out), Ok(parcels));
+    }
+    if let Ok(gone) = read_gone(bytes) {
+        gone_value(&mut out, &gone);
+        assert_eq!(read_gone(&out), Ok(gone));
     }
     if let Ok(row) = read_batch(bytes) {
         assert_eq!(batch_value(&row), bytes);

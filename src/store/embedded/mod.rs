@@ -16,6 +16,7 @@
 mod damage;
 mod journal;
 mod options;
+mod outbox;
 mod read;
 mod read_mesh;
 mod repair;
@@ -39,6 +40,7 @@ use crate::{
 };
 use damage::{engine_error, open_engine};
 use fjall::{Database, Keyspace};
+use outbox::Outboxes;
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
@@ -127,7 +129,15 @@ impl Embedded {
             let _ = std::fs::remove_file(torn);
         }
         let [bodies, entries, mailboxes, conversations, facts, claims, outbox] = all;
-        let writer = Mutex::new(Writer::new(witness));
+        let mut outboxes = Outboxes::default();
+        for row in outbox.iter() {
+            let (key, value) = row.into_inner().map_err(|error| engine_error(&path, error))?;
+            if key != codec::MARK_KEY {
+                let known = outboxes.know(&key, &value);
+                known.map_err(|broken| broken_row(outbox.path(), outbox.name(), broken))?;
+            }
+        }
+        let writer = Mutex::new(Writer::new(witness, outboxes));
         let (damaged, whole) = (damage::Located::default(), AtomicU64::new(db.visible_seqno()));
         Ok(Self {
             path,
@@ -247,10 +257,6 @@ impl Store for Embedded {
 
     fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
         self.read_outboxes(each)
-    }
-
-    fn outbox(&self, peer: NodeId, from: u64, limit: usize) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
-        self.read_outbox(peer, from, limit)
     }
 
     fn export(

@@ -3,15 +3,13 @@
 use super::{
     super::{ClaimRow, Export, StoreError, codec},
     Embedded,
-    codec::Broken,
+    codec::{Broken, Gone},
+    outbox::Unpacker,
 };
 use crate::gossip::{Fact, FactKey};
 use crate::model::{EntryRow, NodeId, Parcel, Stamp, UserHash, UserKey};
 use fjall::{Readable, Snapshot};
-use std::{
-    ops::Bound::{Excluded, Included, Unbounded},
-    sync::Arc,
-};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 /// Behind a keyspace's own mark, which is the shortest key with a zero first.
 const FIRST: &[u8] = &[0, 0];
@@ -52,31 +50,14 @@ impl Embedded {
     }
 
     pub(super) fn read_outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
-        self.scan(&self.snapshot(), &self.outbox, (Included(FIRST), Unbounded), false, |key, value| {
-            let (peer, number) = codec::read_outbox_key(key)?;
-            each(peer, number, codec::read_parcel(value)?);
-            Ok(true)
-        })
-    }
-
-    pub(super) fn read_outbox(
-        &self,
-        peer: NodeId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, Arc<Parcel>)>, StoreError> {
-        let (mut first, mut last, mut found) = (Vec::new(), Vec::new(), Vec::new());
-        codec::outbox_key(&mut first, peer, from);
-        codec::outbox_key(&mut last, peer, u64::MAX);
-        let range = (Included(&first[..]), Included(&last[..]));
-        self.scan(&self.snapshot(), &self.outbox, range, false, |key, value| {
-            if found.len() == limit {
-                return Ok(false);
-            }
-            found.push((codec::read_outbox_key(key)?.1, Arc::new(codec::read_parcel(value)?)));
+        let mut packs = Unpacker::default();
+        let all = (Included(FIRST), Unbounded);
+        self.scan(&self.snapshot(), &self.outbox, all, false, |key, value| {
+            packs.row(key, value, each)?;
             Ok(true)
         })?;
-        Ok(found)
+        packs.end(&Gone::default(), each);
+        Ok(())
     }
 
     pub(super) fn read_export(

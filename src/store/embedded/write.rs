@@ -4,6 +4,7 @@ use super::{
     super::{StoreError, Write, codec},
     Embedded, Witness,
     codec::{BatchMark, BatchRow, KEYSPACES, Touched},
+    outbox::Outboxes,
 };
 use crate::gossip::{Fact, FactKey};
 use crate::model::{Kind, Log, MessageId, Stamp, UserKey};
@@ -17,15 +18,16 @@ pub(super) struct Writer {
     witness: Witness,
     /// After an error nobody knows what the journal holds, so nothing more is written.
     failed: bool,
+    outboxes: Outboxes,
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn new(witness: Witness) -> Self {
+    pub(super) fn new(witness: Witness, outboxes: Outboxes) -> Self {
         let said = witness.says();
         let (mark, touched) = (said.mark, said.touched);
-        Self { mark, touched, witness, failed: false, key: Vec::new(), value: Vec::new() }
+        Self { mark, touched, witness, failed: false, outboxes, key: Vec::new(), value: Vec::new() }
     }
 
     /// The last committed batch.
@@ -87,7 +89,10 @@ impl Embedded {
             keyspaces_of(write).iter().for_each(|&place| touched[place] = mark.number);
         }
         let row = BatchRow { mark, before: writer.touched };
-        let mut batch = self.batch(writes, &row, &mut writer.key, &mut writer.value)?;
+        let batch = self.batch(writes, &row, writer);
+        // The index of the outboxes is ahead of the disk then.
+        writer.failed = batch.is_err();
+        let mut batch = batch?;
         for (place, keyspace) in self.keyspaces().into_iter().enumerate() {
             if touched[place] == mark.number {
                 batch.insert(keyspace, codec::MARK_KEY, codec::mark_value(mark));
@@ -121,9 +126,9 @@ impl Embedded {
         &self,
         writes: &[Write],
         row: &BatchRow,
-        key: &mut Vec<u8>,
-        value: &mut Vec<u8>,
+        writer: &mut Writer,
     ) -> Result<OwnedWriteBatch, StoreError> {
+        let Writer { outboxes, key, value, .. } = writer;
         let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), writes.len() + 6);
         batch.insert(&self.meta, codec::BATCH_KEY, codec::batch_value(row));
         for (i, write) in writes.iter().enumerate() {
@@ -163,15 +168,11 @@ impl Embedded {
                     &self.claims
                 }
                 Write::Outbox { peer, number, parcel } => {
-                    codec::outbox_key(key, *peer, *number);
-                    encoded = codec::parcel_value(value, parcel);
-                    &self.outbox
+                    outboxes.put(&mut batch, &self.outbox, (*peer, *number), parcel)?;
+                    continue;
                 }
                 Write::OutboxDone { peer, from, upto } => {
-                    for number in *from..=*upto {
-                        codec::outbox_key(key, *peer, number);
-                        batch.remove(&self.outbox, Slice::from(&key[..]));
-                    }
+                    outboxes.done(&mut batch, &self.outbox, *peer, (*from, *upto))?;
                     continue;
                 }
                 Write::Forget { user } => {
@@ -193,6 +194,7 @@ impl Embedded {
             }
             batch.insert(keyspace, Slice::from(&key[..]), Slice::from(&value[..]));
         }
+        outboxes.finish(&mut batch, &self.outbox)?;
         Ok(batch)
     }
 

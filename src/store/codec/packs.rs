@@ -1,0 +1,119 @@
+//! Packs of parcels, as the outboxes have them on disk.
+
+use super::{Broken, Decoded, FORMAT, Reader, put_number, read_parcel};
+use crate::model::Parcel;
+
+/// Parcels of a pack that are done: first and last of each run, counted from 0; in order, not touching.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct Gone(pub(in crate::store) Vec<(u32, u32)>);
+
+impl Gone {
+    /// Adds the run from `first` to `last`.
+    pub(in crate::store) fn add(&mut self, mut first: u32, mut last: u32) {
+        let near = |&(from, to): &(u32, u32)| from <= last.saturating_add(1) && first <= to.saturating_add(1);
+        let (near, mut rest): (Vec<_>, Vec<_>) = self.0.iter().copied().partition(near);
+        for (from, to) in near {
+            (first, last) = (first.min(from), last.max(to));
+        }
+        rest.push((first, last));
+        rest.sort_unstable();
+        self.0 = rest;
+    }
+
+    /// Whether parcel `index` is done.
+    pub(in crate::store) fn has(&self, index: u32) -> bool {
+        self.0.iter().any(|&(first, last)| (first..=last).contains(&index))
+    }
+}
+
+/// Most parcels of a pack.
+pub(in crate::store) const MAX_PACK: u32 = 1_024;
+
+/// Adds a parcel, encoded, to those of a pack.
+pub(in crate::store) fn put_parcel(parcels: &mut Vec<u8>, parcel: &[u8]) {
+    put_number(parcels, parcel.len() as u32);
+    parcels.extend_from_slice(parcel);
+}
+
+/// Value of a pack.
+pub(in crate::store) fn pack_value(out: &mut Vec<u8>, count: u32, parcels: &[u8]) {
+    out.clear();
+    out.push(FORMAT);
+    put_number(out, count);
+    out.extend_from_slice(parcels);
+}
+
+/// How many parcels a pack has.
+pub(in crate::store) fn read_pack_len(value: &[u8]) -> Decoded<u32> {
+    pack_len(&mut Reader::value(value)?)
+}
+
+fn pack_len(reader: &mut Reader<'_>) -> Decoded<u32> {
+    let count = reader.number()?;
+    if (1..=MAX_PACK).contains(&count) {
+        Ok(count)
+    } else {
+        Err(Broken("a pack has no parcels, or too many"))
+    }
+}
+
+/// The parcels of a pack.
+pub(in crate::store) fn read_pack(value: &[u8]) -> Decoded<Vec<Parcel>> {
+    let mut reader = Reader::value(value)?;
+    let count = pack_len(&mut reader)?;
+    let mut parcels = Vec::new();
+    for _ in 0..count {
+        let len = reader.number()?;
+        parcels.push(read_parcel(reader.take(len as usize)?)?);
+    }
+    reader.end()?;
+    Ok(parcels)
+}
+
+/// Value that says which parcels of a pack are done.
+pub(in crate::store) fn gone_value(out: &mut Vec<u8>, gone: &Gone) {
+    out.clear();
+    out.push(FORMAT);
+    put_number(out, gone.0.len() as u32);
+    for (first, last) in &gone.0 {
+        put_number(out, *first);
+        put_number(out, *last);
+    }
+}
+
+/// Which parcels of a pack are done.
+pub(in crate::store) fn read_gone(value: &[u8]) -> Decoded<Gone> {
+    let mut reader = Reader::value(value)?;
+    let count = reader.number()?;
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for _ in 0..count {
+        let run = (reader.number()?, reader.number()?);
+        // In order, with something between any two.
+        let follows = runs.last().is_none_or(|&(_, last)| run.0 > last.saturating_add(1));
+        if run.0 > run.1 || !follows {
+            return Err(Broken("parcels that are done are not in order"));
+        }
+        runs.push(run);
+    }
+    reader.end()?;
+    Ok(Gone(runs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_touch_become_one() {
+        let mut gone = Gone::default();
+        for (first, last) in [(5, 6), (0, 1), (9, 9), (2, 2)] {
+            gone.add(first, last);
+        }
+        assert_eq!(gone.0, [(0, 2), (5, 6), (9, 9)]);
+        assert!(gone.has(6) && gone.has(9) && !gone.has(3) && !gone.has(10));
+        gone.add(3, 8);
+        assert_eq!(gone.0, [(0, 9)]);
+        gone.add(u32::MAX, u32::MAX);
+        assert_eq!(gone.0, [(0, 9), (u32::MAX, u32::MAX)]);
+    }
+}
