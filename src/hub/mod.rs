@@ -11,7 +11,7 @@ mod peers;
 mod reads;
 
 pub use driver::DriverEnd;
-pub use peers::{Links, PeerNews, Unsent};
+pub use peers::{Links, PeerNews, Unsent, read_chunk};
 
 use crate::{
     metrics::Metrics,

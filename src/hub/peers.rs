@@ -1,7 +1,7 @@
 //! What the relay sends to other nodes, and what is known of the links to them.
 //!
-//! Flow: an effect becomes a frame on the link that the relay knows of; what the link has no room for waits here, and goes
-//! before all that comes after it.
+//! Flow: the frames of one turn of the driver are written behind each other, those of a lane together, and go out as one
+//! chunk at its end; what the link has no room for waits here, and goes before all that comes after it.
 //! Invariants: a frame for a link that is gone is dropped, never put on the next one: the relay starts anew with each link.
 
 use crate::{
@@ -14,6 +14,8 @@ use std::{
     sync::Arc,
 };
 
+/// Bytes from which on a chunk goes out without waiting for more.
+const CHUNK: usize = 64 << 10;
 /// Bytes that may wait for a link besides what it queues itself; past that it is ended, and begun anew from what is on disk.
 const MAX_WAITING: usize = 256 << 20;
 
@@ -70,9 +72,24 @@ pub enum PeerNews {
     MemberDown(NodeId),
 }
 
+/// Reads the frames of a chunk.
+///
+/// # Errors
+/// When it is not what [`Wires`] writes.
+pub fn read_chunk(mut chunk: &[u8], frames: &mut Vec<Frame>) -> Result<(), postcard::Error> {
+    while !chunk.is_empty() {
+        let (frame, rest) = postcard::take_from_bytes(chunk)?;
+        frames.push(frame);
+        chunk = rest;
+    }
+    Ok(())
+}
+
 /// One link.
 struct Wire {
     generation: u64,
+    /// Chunks that are being written.
+    open: Vec<(Lane, Vec<u8>)>,
     waiting: VecDeque<(Lane, Bytes)>,
     bytes: usize,
 }
@@ -96,7 +113,7 @@ impl Wires {
 
     /// A link is up; says whether another has to be told down first.
     pub fn up(&mut self, peer: NodeId, generation: u64) -> bool {
-        let wire = Wire { generation, waiting: VecDeque::new(), bytes: 0 };
+        let wire = Wire { generation, open: Vec::new(), waiting: VecDeque::new(), bytes: 0 };
         self.wires.insert(peer, wire).is_some()
     }
 
@@ -114,49 +131,68 @@ impl Wires {
         self.wires.get(&peer).is_some_and(|wire| wire.generation == generation)
     }
 
-    /// Sends a frame, or has it wait.
+    /// Writes a frame; it goes out with [`Self::flush`], or when there is enough of them.
     pub fn send(&mut self, to: NodeId, frame: &Frame) {
         let (Some(links), Some(wire)) = (&self.links, self.wires.get_mut(&to)) else { return };
         let lane = frame.lane();
-        let bytes = match postcard::to_stdvec(frame) {
-            Ok(bytes) => Bytes::from(bytes),
+        let place = wire.open.iter().position(|(of, _)| *of == lane).unwrap_or_else(|| {
+            wire.open.push((lane, Vec::with_capacity(256)));
+            wire.open.len() - 1
+        });
+        let Some((_, chunk)) = wire.open.get_mut(place) else { return };
+        match postcard::to_extend(frame, std::mem::take(chunk)) {
+            Ok(written) => *chunk = written,
             Err(error) => {
                 // A frame that cannot be written is a mistake of this program; the link begins anew without it.
                 return links.close(to, wire.generation, &format!("a frame cannot be written: {error}"));
             }
-        };
-        if wire.waiting.is_empty() || lane == Lane::Ephemeral {
-            match links.send(to, wire.generation, lane, bytes.clone()) {
-                Ok(()) => return,
-                Err(Unsent::Full) if lane == Lane::Ephemeral => return,
-                Err(Unsent::Full) => {}
-                Err(Unsent::Never) => {
-                    return links.close(to, wire.generation, "a frame was not taken by the link");
-                }
-            }
         }
-        wire.bytes += bytes.len();
-        wire.waiting.push_back((lane, bytes));
-        if wire.bytes > MAX_WAITING {
-            links.close(to, wire.generation, "more waits for the link than may");
+        if chunk.len() >= CHUNK {
+            wire.ship(links.as_ref(), to);
         }
     }
 
-    /// Sends what waits as far as there is room; says whether more waits.
+    /// Sends what was written, and what waits as far as there is room; says whether more waits.
     pub fn flush(&mut self) -> bool {
         let Some(links) = &self.links else { return false };
         let mut more = false;
         for (peer, wire) in &mut self.wires {
-            while let Some((lane, frame)) = wire.waiting.front() {
-                if links.send(*peer, wire.generation, *lane, frame.clone()) == Err(Unsent::Full) {
+            while let Some((lane, chunk)) = wire.waiting.front() {
+                if links.send(*peer, wire.generation, *lane, chunk.clone()) == Err(Unsent::Full) {
                     break;
                 }
-                wire.bytes -= frame.len();
+                wire.bytes -= chunk.len();
                 wire.waiting.pop_front();
             }
+            wire.ship(links.as_ref(), *peer);
             more |= !wire.waiting.is_empty();
         }
         more
+    }
+}
+
+impl Wire {
+    /// Hands the chunks to the link, or has them wait behind others that do.
+    fn ship(&mut self, links: &dyn Links, to: NodeId) {
+        for (lane, chunk) in self.open.drain(..) {
+            let chunk = Bytes::from(chunk);
+            if self.waiting.is_empty() || lane == Lane::Ephemeral {
+                match links.send(to, self.generation, lane, chunk.clone()) {
+                    Ok(()) => continue,
+                    Err(Unsent::Full) if lane == Lane::Ephemeral => continue,
+                    Err(Unsent::Full) => {}
+                    Err(Unsent::Never) => {
+                        links.close(to, self.generation, "a chunk was not taken by the link");
+                        continue;
+                    }
+                }
+            }
+            self.bytes += chunk.len();
+            self.waiting.push_back((lane, chunk));
+            if self.bytes > MAX_WAITING {
+                links.close(to, self.generation, "more waits for the link than may");
+            }
+        }
     }
 }
 
@@ -197,17 +233,42 @@ mod tests {
         let frame = |upto| Frame::Done { upto };
         wires.send(peer, &frame(0)); // there is no link
         wires.up(peer, 3);
-        (1..=4).for_each(|n| wires.send(peer, &frame(n)));
-        assert!(wires.flush());
+        for turn in 0..4 {
+            (1..=2).for_each(|n| wires.send(peer, &frame(2 * turn + n)));
+            assert_eq!(wires.flush(), turn > 0);
+        }
         *narrow.room.lock() = 2;
         assert!(wires.flush());
         *narrow.room.lock() = 9;
-        wires.send(peer, &frame(5));
+        wires.send(peer, &frame(9));
         assert!(!wires.flush());
-        let sent: Vec<Frame> =
-            narrow.sent.lock().iter().map(|bytes| postcard::from_bytes(bytes).unwrap()).collect();
-        assert_eq!(sent, (1..=5).map(frame).collect::<Vec<_>>());
+        let chunks = narrow.sent.lock().clone();
+        let mut sent = Vec::new();
+        chunks.iter().for_each(|chunk| read_chunk(chunk, &mut sent).unwrap());
+        assert_eq!((chunks.len(), sent), (5, (1..=9).map(frame).collect::<Vec<_>>()));
         assert!(narrow.closed.lock().is_empty());
+    }
+
+    #[test]
+    fn lanes_have_chunks_of_their_own_and_long_ones_do_not_wait() {
+        let narrow = Arc::new(Narrow::default());
+        *narrow.room.lock() = 99;
+        let mut wires = Wires::new(Some(narrow.clone()));
+        let peer = NodeId(7);
+        wires.up(peer, 3);
+        let bulk = Frame::Withdraw { number: 1 };
+        assert_ne!(bulk.lane(), Frame::Done { upto: 0 }.lane());
+        for n in 0..3 {
+            wires.send(peer, &Frame::Done { upto: n });
+            wires.send(peer, &bulk);
+        }
+        assert!(narrow.sent.lock().is_empty());
+        assert!(!wires.flush() && narrow.sent.lock().len() == 2);
+        while narrow.sent.lock().len() == 2 {
+            wires.send(peer, &Frame::Done { upto: u64::MAX });
+        }
+        assert!(narrow.sent.lock()[2].len() >= CHUNK);
+        assert!(read_chunk(&[0xFF; 9], &mut Vec::new()).is_err());
     }
 
     #[test]
@@ -217,6 +278,8 @@ mod tests {
         let peer = NodeId(7);
         wires.up(peer, 3);
         wires.send(peer, &Frame::Done { upto: 1 });
+        wires.flush();
+        wires.send(peer, &Frame::Done { upto: 2 });
         assert!(wires.down(peer, 3) && !wires.down(peer, 3));
         assert!(!wires.up(peer, 4) && wires.is_known(peer, 4) && !wires.is_known(peer, 3));
         *narrow.room.lock() = 9;

@@ -7,7 +7,7 @@ use crate::{
         Edge,
         tunnel::{Neighbour, Neighbours},
     },
-    hub::{Hub, Links, PeerNews, Unsent},
+    hub::{Hub, Links, PeerNews, Unsent, read_chunk},
     mesh::{Event, Events, Lane, MeshHandle, SendError},
     model::NodeId,
     relay,
@@ -73,9 +73,9 @@ impl Peers {
                 None
             }
             Event::Frames { peer, generation, frames, .. } => {
-                let decoded = frames.iter().map(|frame| postcard::from_bytes::<relay::Frame>(frame));
-                match decoded.collect() {
-                    Ok(frames) => Some(PeerNews::Frames { peer, generation, frames }),
+                let mut decoded = Vec::with_capacity(frames.len());
+                match frames.iter().try_for_each(|chunk| read_chunk(chunk, &mut decoded)) {
+                    Ok(()) => Some(PeerNews::Frames { peer, generation, frames: decoded }),
                     Err(error) => {
                         self.mesh.close(peer, generation, &format!("a frame makes no sense: {error}"));
                         None

@@ -1,6 +1,7 @@
 //! What relays say to each other.
 //!
 //! A frame travels on the lane that its kind names; frames of one lane keep their order, frames of different lanes do not.
+//! On the wire frames of one lane stand behind each other, each as postcard writes it, in chunks of one or more.
 
 use super::{Answer, Command, Refused};
 use crate::{
