@@ -2,13 +2,15 @@
 //!
 //! Invariant: a child ends with its [`Child`], whatever ends the run; nothing else is ever ended. The data goes too.
 
-use crate::config::{App, Config, apps_file, changed};
-use anyhow::{Context as _, anyhow, bail};
+use crate::{
+    cli::again,
+    config::{App, Config, apps_file},
+};
+use anyhow::{Context as _, bail};
 use std::{
-    fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{self, Command, Stdio},
     time::Duration,
 };
@@ -20,45 +22,6 @@ const START: Duration = Duration::from_secs(60);
 pub(super) const SERVER_CORE: usize = 0;
 /// Core of the load.
 pub(super) const LOAD_CORE: usize = 1;
-
-/// A folder that goes when this does.
-#[derive(Debug)]
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    /// Makes a new folder in `parent`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(super) fn below(parent: &Path) -> anyhow::Result<Self> {
-        let path = parent.join(format!("hongyan-bench-{}-{}", process::id(), random()?));
-        fs::create_dir_all(&path).with_context(|| format!("no folder {}", path.display()))?;
-        Ok(Self(fs::canonicalize(&path)?))
-    }
-
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("hongyan: {} is left behind: {error}", self.0.display());
-        }
-    }
-}
-
-/// Eight random letters and digits.
-///
-/// # Errors
-/// When the system has no random bytes.
-pub(super) fn random() -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 4];
-    getrandom::fill(&mut bytes).map_err(|e| anyhow!("no random numbers: {e}"))?;
-    Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
-}
 
 /// A child process that is ended with this.
 #[derive(Debug)]
@@ -101,7 +64,7 @@ impl Drop for Starting {
 
 /// Runs this program with `arguments`, on the servers' core when `pin` says so.
 fn command(pin: bool, arguments: &[String]) -> anyhow::Result<Command> {
-    let own = std::env::current_exe().context("this program does not know where it is")?;
+    let own = again::program()?;
     let mut command = if pin {
         let mut command = Command::new("taskset");
         command.args(["-c", &SERVER_CORE.to_string()]).arg(own);
@@ -109,7 +72,7 @@ fn command(pin: bool, arguments: &[String]) -> anyhow::Result<Command> {
     } else {
         Command::new(own)
     };
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HONGYAN_")) {
+    for name in again::hidden() {
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -144,12 +107,7 @@ pub(super) async fn serve(
         ("limits.connections", config.limits.connections.max(connections).to_string()),
         ("limits.mailboxes", config.limits.mailboxes.max(connections).to_string()),
     ];
-    for (key, value) in changed(config).into_iter().filter(|(key, _)| own.iter().all(|(own, _)| own != key)) {
-        arguments.extend(["--set".to_owned(), format!("{key}={}", plain(&value))]);
-    }
-    for (key, value) in own {
-        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
-    }
+    arguments.extend(again::flags(config, &own));
     let mut process = command(pin, &arguments)?.stderr(Stdio::piped()).spawn().context("no server")?;
     let stderr = process.stderr.take().context("no standard error")?;
     let (process, (address, admin)) = told(Starting(Some(process)), stderr, served).await?;
@@ -209,20 +167,6 @@ fn is_news(line: &str) -> bool {
     !matches!(line["level"].as_str(), Some("INFO" | "DEBUG" | "TRACE"))
 }
 
-/// A value of a configuration as `--set` takes it.
-fn plain(value: &str) -> String {
-    let Ok(table) = toml::from_str::<toml::Table>(&format!("value = {value}")) else {
-        return value.to_owned();
-    };
-    match table.get("value") {
-        Some(toml::Value::String(text)) => text.clone(),
-        Some(toml::Value::Array(list)) => {
-            list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
-        }
-        _ => value.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,21 +181,5 @@ mod tests {
         assert_eq!(served(without).unwrap().1, None);
         assert_eq!(served(r#"{"message":"draining"}"#), None);
         assert!(is_news("hongyan: no") && is_news(r#"{"level":"ERROR"}"#) && !is_news(line));
-    }
-
-    #[test]
-    fn values_are_given_on_as_flags_take_them() {
-        assert_eq!(plain("5"), "5");
-        assert_eq!(plain("\"a b\""), "a b");
-        assert_eq!(plain("[\"a\", \"b\"]"), "a,b");
-    }
-
-    #[test]
-    fn a_folder_goes_with_what_is_in_it() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = Folder::below(parent.path()).unwrap();
-        fs::write(folder.path().join("x"), "y").unwrap();
-        drop(folder);
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

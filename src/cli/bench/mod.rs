@@ -22,10 +22,10 @@ mod ws;
 
 pub(super) use echo::serve as serve_echo;
 
-use super::{Usage, output};
+use super::{Usage, again::{self, Folder}, output};
 use crate::config::{Config, Loaded};
 use anyhow::{Context as _, bail};
-use child::{Folder, LOAD_CORE};
+use child::LOAD_CORE;
 use clap::Args;
 use load::{Load, Target, Transport};
 use std::{
@@ -177,7 +177,7 @@ fn allow_files(wanted: u64) -> anyhow::Result<()> {
             "{wanted} open files are needed, and the system allows {hard}; raise that with `ulimit -Hn` or LimitNOFILE"
         );
     }
-    let own = std::env::current_exe().context("this program does not know where it is")?;
+    let own = again::program()?;
     let error = Command::new("sh")
         .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &wanted.to_string()])
         .arg(own)
@@ -187,7 +187,7 @@ fn allow_files(wanted: u64) -> anyhow::Result<()> {
 }
 
 async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Loaded) -> anyhow::Result<()> {
-    let run = child::random()?;
+    let run = again::random()?;
     if let Some(url) = &arguments.url {
         let (app, secret) = (arguments.app.clone(), arguments.secret.clone());
         let (host, address) = place(url)?;
@@ -196,7 +196,7 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
         let service = load::run(load, arguments.transport, &target, None).await?;
         return finish(arguments, load, pinned, None, service).await;
     }
-    let folder = Folder::below(&parent(loaded))?;
+    let folder = Folder::below(&parent(loaded), "bench")?;
     if let Some(kind) = probe::file_system(folder.path()).filter(|kind| kind == "tmpfs" || kind == "ramfs") {
         eprintln!(
             "hongyan: {} is on {kind}, where nothing is durable; choose a disk with --data",
