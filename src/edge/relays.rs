@@ -1,6 +1,7 @@
 //! The nodes that a client can go to (`docs/protocol.md`, section 7).
 
 use super::{Edge, encode};
+use crate::model::NodeId;
 use std::sync::Arc;
 
 /// Nodes listed to clients at the most.
@@ -37,6 +38,11 @@ pub fn list(edge: &Edge) -> Vec<Relay> {
         all.push(Relay { node: other.name, region: other.region, url: other.url, load, draining: false });
     }
     all
+}
+
+/// [`list`], empty for a node without peers.
+pub fn others(edge: &Edge) -> Vec<Relay> {
+    if edge.me() == NodeId::LOCAL { Vec::new() } else { list(edge) }
 }
 
 /// Writes one of them.

@@ -435,7 +435,7 @@ impl Port for Session {
                 .number("frame", config.limits.frame as u64)
                 .number("window", self.window as u64)
                 .end();
-            encode::list(object.key("relays"), &relays::list(&self.edge), relays::write);
+            encode::list(object.key("relays"), &relays::others(&self.edge), relays::write);
             object.end();
         });
         drop(state);
