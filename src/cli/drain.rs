@@ -30,8 +30,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> {
     let address = status::address(config)?;
     let node = status::ask(address)?.node;
-    let path = arguments.timeout.map_or_else(|| "/drain".to_owned(), |seconds| format!("/drain?seconds={seconds}"));
-    let answer = http::post(address, &path, &[], &[]).with_context(|| format!("no node answers at {address}"))?;
+    let path =
+        arguments.timeout.map_or_else(|| "/drain".to_owned(), |seconds| format!("/drain?seconds={seconds}"));
+    let answer =
+        http::post(address, &path, &[], &[]).with_context(|| format!("no node answers at {address}"))?;
     if answer.status != 202 {
         bail!("{node} at {address} does not drain: {} {}", answer.status, answer.body.trim());
     }
@@ -99,7 +101,8 @@ fn gone(address: SocketAddr, node: &str) -> anyhow::Result<()> {
 
 /// What is left, for people.
 pub(super) fn words(drain: &Drain) -> String {
-    let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let count =
+        |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     let Drain { mailboxes, parcels, sessions, seconds, within, done } = *drain;
     let left = [
         count(mailboxes, "mailbox", "mailboxes"),
@@ -107,7 +110,11 @@ pub(super) fn words(drain: &Drain) -> String {
         count(sessions, "session", "sessions"),
     ];
     let left = left.join(", ");
-    if done { format!("{left} left after {seconds} s") } else { format!("{left} left, {seconds} of {within} s") }
+    if done {
+        format!("{left} left after {seconds} s")
+    } else {
+        format!("{left} left, {seconds} of {within} s")
+    }
 }
 
 #[cfg(test)]

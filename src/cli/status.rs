@@ -23,6 +23,10 @@ const ROUND: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 4;
 const BETWEEN: Duration = Duration::from_millis(1_200);
 
+const COLUMNS: usize = 10;
+const HEAD: [&str; COLUMNS] =
+    ["NODE", "REGION", "VERSION", "STATE", "LINK", "PRESENCE", "USERS", "ONLINE", "SESSIONS", "OUTBOX"];
+
 /// How to show it.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -87,7 +91,8 @@ fn watch(arguments: &Arguments, address: SocketAddr) -> anyhow::Result<()> {
 /// # Errors
 /// When it is nowhere.
 pub(super) fn address(config: &Config) -> Result<SocketAddr, Usage> {
-    let listen = config.admin_listen.ok_or_else(|| Usage("admin_listen is off, so there is nobody to ask".into()))?;
+    let listen =
+        config.admin_listen.ok_or_else(|| Usage("admin_listen is off, so there is nobody to ask".into()))?;
     Ok(http::reachable(listen))
 }
 
@@ -102,7 +107,8 @@ pub(super) fn ask(address: SocketAddr) -> anyhow::Result<Status> {
     if answer.status != 200 {
         bail!("what answers at {address} is no node of this version: {} to GET /status", answer.status);
     }
-    serde_json::from_str(&answer.body).with_context(|| format!("what answers at {address} is no node of this version"))
+    serde_json::from_str(&answer.body)
+        .with_context(|| format!("what answers at {address} is no node of this version"))
 }
 
 /// A table for people.
@@ -115,7 +121,10 @@ fn table(status: &Status) -> String {
     } else {
         let tables = if status.digests_agree { "agree" } else { "differ" };
         let Counts { known, digest, .. } = &status.counts;
-        notes.push(format!("Presence tables {tables}: {known} {} known, digest {digest}.", plural(*known, "user")));
+        notes.push(format!(
+            "Presence tables {tables}: {known} {} known, digest {digest}.",
+            plural(*known, "user")
+        ));
     }
     if let Some(drain) = &status.drain {
         notes.push(format!("{} drains: {}.", status.node, super::drain::words(drain)));
@@ -138,34 +147,18 @@ fn heading(status: &Status) -> String {
     } else {
         format!(", linked with {linked} of {}", status.nodes.len())
     };
-    format!("{}{region}: {}, up {}{links}", output::bold(&status.node), state(status.counts.state), age(status.uptime))
+    format!(
+        "{}{region}: {}, up {}{links}",
+        output::bold(&status.node),
+        state(status.counts.state),
+        age(status.uptime)
+    )
 }
 
 /// A row for each node, this one first.
-fn rows(status: &Status) -> Vec<[String; 9]> {
-    const HEAD: [&str; 9] =
-        ["NODE", "REGION", "VERSION", "STATE", "LINK", "USERS", "ONLINE", "SESSIONS", "OUTBOX"];
-    let row = |name: &str, region: &str, version: &str, condition: &str, link: String, counts: Option<&Counts>| {
-        let number = |of: fn(&Counts) -> u64| counts.map_or_else(|| "–".into(), |counts| of(counts).to_string());
-        let text = |text: &str| if text.is_empty() { "–".to_owned() } else { text.to_owned() };
-        [
-            text(name),
-            text(region),
-            text(version),
-            text(condition),
-            link,
-            number(|counts| counts.users),
-            number(|counts| counts.online),
-            number(|counts| counts.sessions),
-            number(|counts| counts.outbox.iter().map(|waiting| waiting.parcels).sum()),
-        ]
-    };
+fn rows(status: &Status) -> Vec<[String; COLUMNS]> {
     let own = row(
-        &status.node,
-        &status.region,
-        &status.version,
-        state(status.counts.state),
-        "this node".into(),
+        [&status.node, &status.region, &status.version, state(status.counts.state), "this node", ""],
         Some(&status.counts),
     );
     let other = |other: &Other| {
@@ -175,10 +168,34 @@ fn rows(status: &Status) -> Vec<[String; 9]> {
             (None, false) => "away",
         };
         let version = other.version.as_deref().unwrap_or_default();
-        row(other.label(), &other.region, version, condition, link(other), other.counts.as_ref())
+        let presence = match other.digest_agrees {
+            Some(true) => "same",
+            Some(false) => "differs",
+            None => "",
+        };
+        let words = [other.label(), &other.region, version, condition, &link(other), presence];
+        row(words, other.counts.as_ref())
     };
     let others = status.nodes.iter().map(other);
     std::iter::once(HEAD.map(str::to_owned)).chain([own]).chain(others).collect()
+}
+
+fn row(words: [&str; 6], counts: Option<&Counts>) -> [String; COLUMNS] {
+    let number = |of: fn(&Counts) -> u64| counts.map_or_else(|| "–".into(), |counts| of(counts).to_string());
+    let [name, region, version, condition, link, presence] =
+        words.map(|word| if word.is_empty() { "–".to_owned() } else { word.to_owned() });
+    [
+        name,
+        region,
+        version,
+        condition,
+        link,
+        presence,
+        number(|counts| counts.users),
+        number(|counts| counts.online),
+        number(|counts| counts.sessions),
+        number(|counts| counts.outbox.iter().map(|waiting| waiting.parcels).sum()),
+    ]
 }
 
 fn link(other: &Other) -> String {
@@ -204,7 +221,8 @@ const fn state(state: State) -> &'static str {
 fn waiting(status: &Status) -> Vec<String> {
     let others = status.nodes.iter().filter_map(|other| Some((other.label(), other.counts.as_ref()?)));
     let all: Vec<_> = std::iter::once((status.node.as_str(), &status.counts)).chain(others).collect();
-    let waits = all.iter().flat_map(|(at, counts)| counts.outbox.iter().map(move |w| (&w.node, w.parcels, at)));
+    let waits =
+        all.iter().flat_map(|(at, counts)| counts.outbox.iter().map(move |w| (&w.node, w.parcels, at)));
     let mut lines: Vec<_> = waits
         .map(|(node, parcels, at)| format!("{parcels} {} for {node} at {at}.", waits_of(parcels)))
         .collect();
@@ -264,9 +282,11 @@ mod tests {
     }
 
     fn status() -> Status {
-        let us = counts(json!({ "node": "us-1", "region": "us", "url": "", "address": "us:7400", "member": true,
-            "link": "up", "protocol": 1, "version": "0.1.0", "rtt_ms": 40.12, "users": 9,
-            "outbox": [{ "node": "ap-1", "parcels": 1 }] }));
+        let us = counts(
+            json!({ "node": "us-1", "region": "us", "url": "", "address": "us:7400", "member": true,
+            "link": "up", "protocol": 1, "version": "0.1.0", "rtt_ms": 40.12, "digest_agrees": true, "users": 9,
+            "outbox": [{ "node": "ap-1", "parcels": 1 }] }),
+        );
         let ap = json!({ "node": "ap-1", "region": "ap", "url": "", "address": "ap:7400", "member": false,
             "link": "refused", "why": "the clock of ap-1 is 3600 s ahead" });
         let status = counts(json!({ "node": "eu-1", "region": "eu", "url": "", "address": "eu:7400",
@@ -281,10 +301,10 @@ mod tests {
         let expected = "\
 eu-1, region eu: ready, up 1 h 6 min, linked with 1 of 2
 
-NODE  REGION  VERSION  STATE  LINK       USERS  ONLINE  SESSIONS  OUTBOX
-eu-1  eu      0.1.0    ready  this node     12       3         4       7
-ap-1  ap      –        away   refused        –       –         –       –
-us-1  us      0.1.0    ready  up, 40 ms      9       3         4       1
+NODE  REGION  VERSION  STATE  LINK       PRESENCE  USERS  ONLINE  SESSIONS  OUTBOX
+eu-1  eu      0.1.0    ready  this node  –            12       3         4       7
+ap-1  ap      –        away   refused    –             –       –         –       –
+us-1  us      0.1.0    ready  up, 40 ms  same          9       3         4       1
 
 Presence tables agree: 21 users known, digest 00000000000000aa.
 1 parcel waits for ap-1 at us-1.

@@ -169,28 +169,28 @@ mod tests {
         assert_eq!((left.mailboxes, left.within, left.done), (7, 60, false));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_end_waits_for_whoever_asked_to_see_it_and_not_for_ever() {
         let life = life();
         life.begin(Duration::from_secs(10));
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         life.end(Drain::default()).await;
-        assert_eq!(start.elapsed(), Duration::ZERO, "nobody asked");
+        assert!(start.elapsed() < LAST_LOOK, "nobody asked");
 
         let life = self::life();
         life.ask(None);
         life.begin(Duration::from_secs(10));
         let stayed = Drain { mailboxes: 3, ..Drain::default() };
         let look = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(LAST_LOOK / 10).await;
             life.drain(Drain::default).unwrap()
         };
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let ((), seen) = tokio::join!(life.end(stayed), look);
         assert_eq!((seen.mailboxes, seen.done), (3, true));
-        assert_eq!(start.elapsed(), Duration::from_millis(300));
-        let start = tokio::time::Instant::now();
+        assert!((LAST_LOOK / 10..LAST_LOOK).contains(&start.elapsed()), "{:?}", start.elapsed());
+        let start = Instant::now();
         life.end(stayed).await;
-        assert_eq!(start.elapsed(), LAST_LOOK);
+        assert!(start.elapsed() >= LAST_LOOK, "{:?}", start.elapsed());
     }
 }

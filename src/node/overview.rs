@@ -90,7 +90,11 @@ impl Overview {
             version: env!("CARGO_PKG_VERSION").into(),
             protocol: *PROTOCOL.end(),
             uptime: self.started.elapsed().as_secs(),
-            waiting: hub.waiting.iter().map(|(name, count)| (name.replace(' ', "_"), *count as u64)).collect(),
+            waiting: hub
+                .waiting
+                .iter()
+                .map(|(name, count)| (name.replace(' ', "_"), *count as u64))
+                .collect(),
             drain: self.life.drain(left),
             digests_agree: true,
             problems: Vec::new(),
@@ -193,6 +197,7 @@ fn others(
             why,
             protocol: linked.then_some(peer.version),
             version: linked.then(|| peer.software.to_string()),
+            digest_agrees: None,
             rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
             counts: linked.then(|| report(peer.node)).flatten().map(|report| reported(report, names)),
         }
@@ -213,7 +218,10 @@ fn judge(status: &mut Status) {
         let tried = || "it is being tried for the first time".to_owned();
         match other.link {
             Link::Refused => {
-                problems.push(format!("{label} is refused: {}", other.why.as_deref().unwrap_or("no reason given")));
+                problems.push(format!(
+                    "{label} is refused: {}",
+                    other.why.as_deref().unwrap_or("no reason given")
+                ));
             }
             Link::LookedFor => {
                 problems.push(format!("no link with {label}: {}", other.why.clone().unwrap_or_else(tried)));
@@ -225,9 +233,11 @@ fn judge(status: &mut Status) {
             Link::Up => {}
         }
     }
-    let digests = status.nodes.iter().filter_map(|other| Some((other.label(), &other.counts.as_ref()?.digest)));
-    let differ: Vec<_> =
-        digests.filter(|(_, digest)| **digest != status.counts.digest).map(|(name, _)| name.to_owned()).collect();
+    for other in &mut status.nodes {
+        other.digest_agrees = other.counts.as_ref().map(|counts| counts.digest == status.counts.digest);
+    }
+    let differ = status.nodes.iter().filter(|other| other.digest_agrees == Some(false));
+    let differ: Vec<_> = differ.map(Other::label).collect();
     status.digests_agree = differ.is_empty();
     if !differ.is_empty() {
         problems.push(format!(
@@ -311,6 +321,7 @@ mod tests {
         judge(&mut good);
         assert_eq!((good.digests_agree, good.problems.as_slice()), (true, &[][..]));
         let us = &good.nodes[0];
+        assert_eq!(us.digest_agrees, Some(true));
         assert_eq!((us.rtt_ms, us.url.as_str()), (Some(40.12), "https://us-1.example.com"));
         let counts = us.counts.as_ref().unwrap();
         let waits: Vec<_> = counts.outbox.iter().map(|w| (w.node.as_str(), w.parcels)).collect();
@@ -329,6 +340,8 @@ mod tests {
         assert!(!bad.digests_agree);
         let names: Vec<_> = bad.nodes.iter().map(Other::label).collect();
         assert_eq!(names, ["ap-1", "sa-1", "us-1"]);
+        let agrees: Vec<_> = bad.nodes.iter().map(|other| other.digest_agrees).collect();
+        assert_eq!(agrees, [None, None, Some(false)]);
         assert_eq!(bad.problems[0], "ap-1 is refused: the clock of ap-1 is 3600 s ahead");
         assert_eq!(bad.problems[1], "no link with sa-1: no answer");
         assert!(bad.problems[2].starts_with("presence tables differ between eu-1 and us-1;"), "{bad:?}");
@@ -336,6 +349,10 @@ mod tests {
         let silent = PeerStatus { node: NodeId::of("x"), name: "x".into(), ..peer("us-1", PeerState::Up) };
         assert_eq!(status(vec![silent], 7).problems, ["x is linked, but has not said how it is for seconds"]);
         let text = serde_json::to_string(&bad).unwrap();
-        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), bad, "a node that says nothing is read too");
+        assert_eq!(
+            serde_json::from_str::<Status>(&text).unwrap(),
+            bad,
+            "a node that says nothing is read too"
+        );
     }
 }

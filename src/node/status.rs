@@ -120,6 +120,10 @@ pub struct Other {
     /// Round trip time in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// Whether its table of who owns whom equals this node's, as it said within the last seconds. It differs for a moment
+    /// after each change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_agrees: Option<bool>,
     /// What it said of itself within the last seconds.
     #[serde(flatten)]
     pub counts: Option<Counts>,

@@ -22,7 +22,11 @@ mod ws;
 
 pub(super) use echo::serve as serve_echo;
 
-use super::{Usage, again::{self, Folder}, output};
+use super::{
+    Usage,
+    again::{self, Folder},
+    output,
+};
 use crate::config::{Config, Loaded};
 use anyhow::{Context as _, bail};
 use child::LOAD_CORE;
