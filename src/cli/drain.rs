@@ -29,7 +29,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> {
     let address = status::address(config)?;
-    let node = status::ask(address)?.node;
+    let before = status::ask(address)?;
+    let (node, alone) = (before.node, before.address.is_empty());
     let path =
         arguments.timeout.map_or_else(|| "/drain".to_owned(), |seconds| format!("/drain?seconds={seconds}"));
     let answer =
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> 
             "{node} has ended with {}; mailboxes follow their users and parcels go on when it is back",
             words(&left)
         ),
+        Some(_) if alone => Ok(output::line(&format!("{node} has let its sessions go and ended."))?),
         Some(_) => Ok(output::line(&format!("{node} has given away everything and ended."))?),
     }
 }

@@ -215,7 +215,7 @@ fn judge(status: &mut Status) {
     }
     for other in &status.nodes {
         let label = other.label();
-        let tried = || "it is being tried for the first time".to_owned();
+        let tried = || "it has not answered yet".to_owned();
         match other.link {
             Link::Refused => {
                 problems.push(format!(

@@ -15,7 +15,7 @@ use super::{
     output::{self, bold, cyan},
     status::aligned,
 };
-use crate::config::Config;
+use crate::config::{Config, apps_file};
 use anyhow::{Context as _, anyhow, bail};
 use child::{Child, Start, ended_how};
 use clap::Args;
@@ -237,7 +237,8 @@ fn welcome(arguments: &Arguments, nodes: &[(&Start, u32)], key: &str, folder: &P
     let apart = if arguments.delay == 0 { String::new() } else { format!(", {} ms apart", arguments.delay) };
     let layout = Layout::new(folder);
     // There are two at the least.
-    let (first, last) = (&nodes[0].0.place, &nodes[nodes.len() - 1]);
+    let (first, (last, last_pid)) = (&nodes[0].0.place, &nodes[nodes.len() - 1]);
+    let last = &last.place;
     let at =
         if first.admin.port() == 9_090 { String::new() } else { format!(" --admin-listen {}", first.admin) };
     let mut lines = vec![
@@ -255,20 +256,24 @@ fn welcome(arguments: &Arguments, nodes: &[(&Start, u32)], key: &str, folder: &P
         String::new(),
         "  Open two of the pages, log in under two names, and chat from region to region.".to_owned(),
         format!("  App key     {key}"),
-        format!("  App secret  in {}", crate::config::apps_file::path(&layout.data(&first.name)).display()),
+        format!("  App secret  in {}", apps_file::path(&layout.data(&first.name)).display()),
         format!("  Logs        {}", layout.log("*").display()),
         String::new(),
         "  To try in another window:".to_owned(),
-        format!(
-            "  {}  how all of them are, drawn anew every second",
-            cyan(&format!("hongyan status --watch{at}"))
+    ]);
+    let hints = [
+        (format!("hongyan status --watch{at}"), "how all of them are, drawn anew every second".to_owned()),
+        (
+            format!("hongyan drain --admin-listen {}", last.admin),
+            format!("{} hands its users to the others and ends", last.name),
         ),
-        format!(
-            "  {}  {} hands its users to the others, and ends",
-            cyan(&format!("hongyan drain --admin-listen {}", last.0.place.admin)),
-            last.0.place.name
-        ),
-        format!("  {}  {} is lost without a word", cyan(&format!("kill -9 {}", last.1)), last.0.place.name),
+        (format!("kill -9 {last_pid}"), format!("{} is lost without a word", last.name)),
+    ];
+    let width = hints.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    let pad = |command: &str| " ".repeat(width - command.len());
+    lines
+        .extend(hints.iter().map(|(command, what)| format!("    {}{}  {what}", cyan(command), pad(command))));
+    lines.extend([
         format!("  A node that has ended is started again after {} s.", arguments.restart_after),
         String::new(),
         "  Ctrl-C ends it all.".to_owned(),
