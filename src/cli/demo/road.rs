@@ -161,8 +161,12 @@ mod tests {
         let address = road.address().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(road.run(node.local_addr().unwrap()));
+        // They stay, or two of them might have one port, one after the other.
+        let mut clients = Vec::new();
         for number in 0..MAX_SENDERS {
-            connected(address).await.unwrap().send(&[number as u8]).await.unwrap();
+            let client = connected(address).await.unwrap();
+            client.send(&[number as u8]).await.unwrap();
+            clients.push(client);
         }
         let mut seen = std::collections::BTreeSet::new();
         let mut buffer = [0; 8];
