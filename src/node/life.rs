@@ -127,11 +127,12 @@ pub(super) async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: t
     loop {
         let Some(status) = hub.status().await else { return };
         let (left, parcels) = (status.owned.0, status.outbox.iter().map(|(_, count)| count).sum::<usize>());
-        if status.drained {
+        let late = tokio::time::Instant::now() >= deadline;
+        if status.drained || (late && left + parcels == 0) {
             info!(left, parcels, "drained");
             break;
         }
-        if tokio::time::Instant::now() >= deadline {
+        if late {
             warn!(
                 left,
                 parcels,
