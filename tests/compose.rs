@@ -89,6 +89,8 @@ fn the_nodes_are_configured_well_and_find_each_other() {
 fn the_script_for_certificates_makes_what_the_nodes_need_and_keeps_the_authority_apart() {
     let script = below(&service("certs"), "command");
     assert_eq!(script[0], "- |");
+    // /data is what belongs to the image's user, and the script's paths are those of these volumes.
+    assert_eq!(below(&service("certs"), "volumes"), ["- authority:/data", "- certs:/certs"]);
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).display().to_string();
     let script = script[1..].join("\n").replace("$$", "$");
