@@ -49,6 +49,11 @@ pub fn runs(pid: u32) -> bool {
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))
 }
 
+/// Ends a process that a test has started, as a power cut would.
+pub fn kill(pid: u32) {
+    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+}
+
 /// A row of the table that a demo prints.
 #[derive(Debug)]
 pub struct Place {
@@ -128,7 +133,7 @@ impl Demo {
     /// Ends one of its nodes as a power cut would.
     pub fn kill(&self, pid: u32) {
         assert!(self.children().contains(&pid), "{pid} is no node of this demo");
-        assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+        kill(pid);
     }
 
     /// The same for the demo itself.
