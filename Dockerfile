@@ -5,7 +5,8 @@
 #
 # The first start makes an app; then: docker exec CONTAINER hongyan app list --show-secret
 # Give settings as variables (-e HONGYAN_NODE=east) or as a file that HONGYAN_CONFIG names, not as flags: then the
-# health check and `docker exec` see them too. A folder of the host mounted at /data must belong to user 10001.
+# health check and `docker exec` see them too. A folder of the host mounted at /data, or at /certs with the certificates of a
+# node with peers, must belong to user 10001. Several regions: compose.yaml.
 
 FROM rust:1-slim-bookworm AS build
 # aws-lc-rs, the cryptography of rustls, compiles C.
@@ -23,10 +24,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:bookworm-slim
 RUN groupadd --system --gid 10001 hongyan \
     && useradd --system --uid 10001 --gid hongyan --home-dir /data --shell /usr/sbin/nologin hongyan \
-    && install --directory --owner=hongyan --group=hongyan --mode=0700 /data
+    && install --directory --owner=hongyan --group=hongyan --mode=0700 /data /certs
 COPY --from=build /out/hongyan /usr/local/bin/hongyan
 ENV HONGYAN_LISTEN=0.0.0.0:8080 \
     HONGYAN_DATA=/data \
+    HONGYAN_MESH_CERTS=/certs \
     HONGYAN_SESSIONS_DRAIN_TIMEOUT=8
 USER hongyan
 WORKDIR /data

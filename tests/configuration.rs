@@ -54,3 +54,37 @@ fn the_documentation_has_a_row_for_every_key() {
     let rows = text.lines().filter(|line| line.contains("` | `HONGYAN_")).count();
     assert_eq!(rows, KEYS.len(), "a row is about no key");
 }
+
+#[test]
+fn the_examples_of_three_regions_load_and_name_each_other() {
+    let load = |region: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/region-{region}.toml"));
+        let loaded = config::load(&Sources { file: Some(file), ..Sources::default() });
+        loaded.unwrap_or_else(|problems| panic!("region-{region}.toml: {problems}")).config
+    };
+    let regions = ["eu", "us", "ap"];
+    let configs = regions.map(load);
+    let addresses = configs.each_ref().map(|config| config.mesh.advertise.clone());
+    for (config, region) in configs.iter().zip(regions) {
+        assert_eq!((config.node.clone(), config.region.as_str()), (format!("{region}-1"), region));
+        assert_eq!(config.mesh.advertise, format!("{region}.example.com:7400"));
+        assert_eq!(config.mesh.public_url, format!("https://{region}.example.com"));
+        assert_eq!((&config.mesh.seeds[..], &config.apps), (&addresses[..], &configs[0].apps));
+        assert!(!config.apps.is_empty() && !config.dev_login_on());
+        assert!(config.mesh.listen.is_some() && config.admin_listen.unwrap().ip().is_loopback());
+    }
+}
+
+#[test]
+fn the_commented_certificate_of_a_region_is_complete() {
+    let text =
+        read("config/region-eu.toml").replace("# [tls]", "[tls]").replace("# certificate =", "certificate =");
+    let text = text.replace("# key = \"/etc", "key = \"/etc");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hongyan.toml");
+    std::fs::write(&file, text).unwrap();
+    let problems = config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap_err();
+    let text = problems.to_string();
+    assert_eq!(problems.0.len(), 2, "{text}");
+    assert!(text.matches("cannot be read").count() == 2, "the files are nobody's: {text}");
+}

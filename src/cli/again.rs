@@ -5,6 +5,7 @@ use anyhow::{Context as _, anyhow};
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder},
+    mem::{self, ManuallyDrop},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process,
@@ -32,6 +33,11 @@ impl Folder {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Lets it stay. Gives where it is.
+    pub(super) fn keep(self) -> PathBuf {
+        mem::take(&mut ManuallyDrop::new(self).0)
     }
 }
 
@@ -111,5 +117,7 @@ mod tests {
         fs::write(folder.path().join("x"), "y").unwrap();
         drop(folder);
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        let kept = Folder::below(parent.path(), "test").unwrap().keep();
+        assert!(kept.is_dir());
     }
 }

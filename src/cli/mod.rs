@@ -8,11 +8,14 @@ mod app;
 mod bench;
 mod certs;
 mod check;
+mod demo;
+mod drain;
 mod health;
 mod http;
 mod output;
 mod repair;
 mod serve;
+mod status;
 mod token;
 
 use crate::config::{self, Loaded, Problems, Setting, Sources, apps_file::AppsFileError};
@@ -35,7 +38,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node (what happens without a command)
-    Serve,
+    Serve(serve::Arguments),
+    /// Try several regions: nodes that are linked, on this machine, until Ctrl-C
+    Demo(demo::Arguments),
     /// Make and list apps
     #[command(subcommand)]
     App(app::Command),
@@ -48,6 +53,10 @@ enum Command {
     Check,
     /// Ask a running node on this machine whether it is healthy
     Health,
+    /// Show how a running node on this machine and the others of its cluster are
+    Status(status::Arguments),
+    /// Have a running node on this machine hand its users to the other nodes, and end
+    Drain(drain::Arguments),
     /// Make a damaged store open again without what is lost; the node must not run
     Repair(repair::Arguments),
     /// Measure what this program carries on this machine
@@ -133,13 +142,16 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let loaded = arguments.settings.load()?;
-    match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(loaded),
+    match arguments.command.unwrap_or_else(|| Command::Serve(serve::Arguments::default())) {
+        Command::Serve(arguments) => serve::run(&arguments, loaded),
+        Command::Demo(arguments) => demo::run(&arguments, &loaded.config),
         Command::App(command) => app::run(command, &loaded.config),
         Command::Token(arguments) => token::run(&arguments, &loaded.config),
         Command::Certs(command) => certs::run(&command, &loaded.config),
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded.config),
+        Command::Status(arguments) => status::run(&arguments, &loaded.config),
+        Command::Drain(arguments) => drain::run(&arguments, &loaded.config),
         Command::Repair(arguments) => repair::run(&arguments, &loaded.config),
         Command::Bench(arguments) => bench::run(&arguments, &loaded),
         Command::BenchEcho => bench::serve_echo(),

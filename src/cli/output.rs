@@ -7,10 +7,18 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 /// # Errors
 /// When it cannot be written, for instance on a full disk.
 pub(super) fn line(text: &str) -> io::Result<()> {
+    part(&format!("{text}\n")).map(|_| ())
+}
+
+/// Writes part of a line, to be seen at once. Gives whether anybody still reads.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn part(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 
@@ -22,6 +30,11 @@ pub(super) fn bold(text: &str) -> String {
 /// Text in cyan, likewise.
 pub(super) fn cyan(text: &str) -> String {
     styled("36", text)
+}
+
+/// Text in red, likewise.
+pub(super) fn red(text: &str) -> String {
+    styled("31", text)
 }
 
 fn styled(code: &str, text: &str) -> String {

@@ -7,12 +7,21 @@ use crate::{
     node::Node,
 };
 use anyhow::Context as _;
-use std::{fs, net::SocketAddr, path::Path};
+use clap::Args;
+use std::{fs, io, net::SocketAddr, path::Path, thread};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(super) fn run(loaded: Loaded) -> anyhow::Result<()> {
+/// How to serve.
+#[derive(Debug, Default, Args)]
+pub(super) struct Arguments {
+    /// Stop, as with SIGTERM, when standard input ends: for a node that must not outlive what started it
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, loaded: Loaded) -> anyhow::Result<()> {
     let config = loaded.config;
     logging::start(&config.log)?;
     let apps = apps_of(&config)?;
@@ -27,7 +36,7 @@ pub(super) fn run(loaded: Loaded) -> anyhow::Result<()> {
         );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("no runtime")?.block_on(serve(config, &apps))
+    runtime.context("no runtime")?.block_on(serve(config, &apps, arguments.with_parent))
 }
 
 /// The node's apps. In local mode one is made when there is none.
@@ -41,10 +50,14 @@ fn apps_of(config: &Config) -> anyhow::Result<Vec<App>> {
 }
 
 /// Runs the node; the first signal drains it, the second ends the process.
-async fn serve(config: Config, apps: &[App]) -> anyhow::Result<()> {
+async fn serve(config: Config, apps: &[App], with_parent: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
+    let mut asked_before = false;
+    if with_parent {
+        stop_with_input(stop.clone())?;
+    }
     let work = async {
         let node = Node::bind(config.clone()).await?;
         let (address, admin) = (node.address(), node.admin_address());
@@ -70,16 +83,28 @@ async fn serve(config: Config, apps: &[App]) -> anyhow::Result<()> {
         tokio::select! {
             result = &mut work => return result,
             name = asked(&mut terminate, &mut interrupt) => {
-                if stop.is_cancelled() {
+                if asked_before {
                     eprintln!("hongyan: {name} again: stopped at once");
                     // What was acknowledged is on disk; nothing else needs saving.
                     std::process::exit(1);
                 }
                 info!("{name}: stopping; once more to stop at once");
+                // A drain that was asked for in another way goes on.
+                asked_before = true;
                 stop.cancel();
             }
         }
     }
+}
+
+/// Stops when standard input ends, which it does with the process that holds its other end, however that ends.
+fn stop_with_input(stop: CancellationToken) -> io::Result<()> {
+    let wait = move || {
+        // An error ends the input as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        stop.cancel();
+    };
+    thread::Builder::new().name("parent".into()).spawn(wait).map(|_| ())
 }
 
 async fn asked(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -4,9 +4,14 @@
 //! [`Node::run`] serves until it is told to stop, then drains: sessions are told, commits finish, and it returns.
 
 mod front;
+mod life;
+mod overview;
 mod peers;
 mod retention;
+pub mod status;
 mod tls;
+
+pub use life::Drain;
 
 use crate::{
     admin, api,
@@ -15,21 +20,18 @@ use crate::{
     edge::{Edge, tunnel::Neighbours},
     hub::{DriverEnd, Hub, HubOptions, Links},
     listen,
-    mesh::{Events, Mesh, MeshHandle, MeshOptions},
+    mesh::{Events, Mesh, MeshOptions},
     metrics::Metrics,
     model::NodeId,
     relay,
     store::{Embedded, Options, Store},
 };
 use anyhow::{Context as _, anyhow};
-use parking_lot::Mutex;
+use life::Life;
 use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
-
-/// Whether clients may be sent here, or why not.
-type State = Arc<Mutex<Result<(), &'static str>>>;
 
 /// A node that is bound to its addresses, with its store open.
 pub struct Node {
@@ -127,7 +129,7 @@ impl Node {
     /// When it cannot go on: the store failed, or not all sessions were gone by the deadline.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { config, front, admin, tls, metrics, apps, hub, mut ended, tracker, peers } = self;
-        let state: State = Arc::new(Mutex::new(Ok(())));
+        let life = Arc::new(Life::new(stop.clone()));
         let background = CancellationToken::new();
         let neighbours = peers.as_ref().map(|meshed| meshed.peers.clone() as Arc<dyn Neighbours>);
         let edge = Edge::new(hub.clone(), apps.clone(), config.clone(), tracker.clone(), neighbours);
@@ -143,18 +145,6 @@ impl Node {
         if let Some(tls) = tls {
             helpers.spawn(tls.watch());
         }
-        if let Some(admin) = admin {
-            let (state, doors) = (state.clone(), hub.clone());
-            let ready: admin::Ready = Arc::new(move || {
-                state.lock().map_err(str::to_owned)?;
-                if doors.is_open() { Ok(()) } else { Err("starting".to_owned()) }
-            });
-            helpers.spawn(async move {
-                if let Err(error) = axum::serve(admin, admin::router(metrics, ready)).into_future().await {
-                    error!(%error, "health and metrics are gone");
-                }
-            });
-        }
         let accepting = background.child_token();
         let unlinking = CancellationToken::new();
         let mut linked = tokio::task::JoinSet::new();
@@ -165,6 +155,15 @@ impl Node {
             helpers.spawn(edge.clone().report(background.clone()));
             handle
         });
+        if let Some(admin) = admin {
+            let overview = overview::Overview::new(&config, &life, &edge, &hub, mesh.as_ref());
+            let routes = admin::router(metrics, Arc::new(overview));
+            helpers.spawn(async move {
+                if let Err(error) = axum::serve(admin, routes).into_future().await {
+                    error!(%error, "health and metrics are gone");
+                }
+            });
+        }
         let accepts = tracker.spawn(doors.run(front, accepting.clone()));
 
         let end = tokio::select! {
@@ -173,7 +172,7 @@ impl Node {
         };
         if let Some(end) = end {
             accepting.cancel();
-            *state.lock() = Err("the store failed");
+            life.fail();
             return Err(match end {
                 Ok(DriverEnd::StoreFailed(error)) => anyhow!(error)
                     .context("the store failed; nothing after its last success was acknowledged"),
@@ -181,18 +180,22 @@ impl Node {
                 Err(_) => anyhow!("the relay broke off; see the log above"),
             });
         }
-        *state.lock() = Err("draining");
-        let deadline = config.sessions.drain_timeout;
-        info!(sessions = edge.sessions(), seconds = deadline.as_secs(), "draining");
+        let within = life.begin(config.sessions.drain_timeout);
+        info!(sessions = edge.sessions(), seconds = within.as_secs(), "draining");
+        let deadline = tokio::time::Instant::now() + within;
         if let Some(mesh) = &mesh {
-            leave(&edge, &hub, mesh, deadline).await;
+            // Those whose mailbox stays need some of the time to hear that they have to go all the same.
+            life::leave(&edge, &hub, mesh, deadline - within / 4).await;
         }
         // The door stays open meanwhile: a client that polls comes over a new connection to hear where to go. Whoever says
         // hello is refused.
-        let left = edge.drain(deadline).await;
+        let left = edge.drain(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
         accepting.cancel();
         if left > 0 {
             warn!(left, "sessions were still there at the deadline; they go on from their cursors elsewhere");
+        }
+        if let Some(stayed) = life::left(&hub, &edge, mesh.is_some()).await {
+            life.end(stayed).await;
         }
         hub.stop().await;
         let finished = tokio::time::timeout(Duration::from_secs(30), ended).await;
@@ -219,38 +222,6 @@ async fn run_mesh(mesh: Mesh, stop: CancellationToken) {
     if let Err(error) = mesh.run(stop).await {
         error!(%error, "the mesh is gone; this node serves what it has until it is restarted");
     }
-}
-
-/// Gives all mailboxes to other nodes, as far as that can be done before `deadline`; each session is told where its mailbox
-/// is as soon as it is there. Then leaves the cluster.
-async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: Duration) {
-    edge.close_doors();
-    edge.tell_report().await;
-    hub.drain().await;
-    let until = tokio::time::Instant::now() + deadline;
-    let mut said = tokio::time::Instant::now();
-    loop {
-        let Some(status) = hub.status().await else { return };
-        let (left, parcels) = (status.owned.0, status.outbox.iter().map(|(_, count)| count).sum::<usize>());
-        if status.drained {
-            info!(left, parcels, "drained");
-            break;
-        }
-        if tokio::time::Instant::now() >= until {
-            warn!(
-                left,
-                parcels,
-                "mailboxes are still here at the deadline; they follow their users when this node is back"
-            );
-            break;
-        }
-        if said.elapsed() >= Duration::from_secs(1) {
-            said = tokio::time::Instant::now();
-            info!(left, parcels, sessions = edge.sessions(), "draining");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    mesh.leave().await;
 }
 
 /// The apps of the configuration and of the data folder.

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Server, binary } from './support/server.js';
@@ -58,6 +58,17 @@ test('the configuration example is a good one', async () => {
   const file = join(folder, 'hongyan.toml');
   await writeFile(file, block.replace(/^```toml\n|```$/g, '').replace(/\[tls\][\s\S]*/, ''));
   await run(binary, ['--config', file, 'check'], { env: { PATH: process.env.PATH }, timeout: 20_000 });
+});
+
+test('the certificates of several regions are made as it says', async () => {
+  const block = blocks(readme).find((text) => text.startsWith('```sh') && text.includes('certs init'));
+  assert.ok(block, 'the README does not say how certificates are made');
+  const env = { PATH: `${dirname(binary)}${delimiter}${process.env.PATH}` };
+  const commands = block.replace(/^```sh\n|```$/g, '');
+  await run('sh', ['-ec', commands], { cwd: folder, env, timeout: 20_000 });
+  const nodes = ['ap-1', 'ca', 'eu-1', 'us-1'];
+  const files = nodes.flatMap((node) => [`${node}.key`, `${node}.pem`]);
+  assert.deepEqual((await readdir(join(folder, 'certs'))).sort(), files.sort());
 });
 
 test('both languages of the README show the same code', () => {
