@@ -1,0 +1,170 @@
+//! Links that break, and weather: nobody moves, so nothing may be late either.
+
+use super::{
+    Scene,
+    books::{Pair, Sent, quantile},
+    cluster::Cluster,
+    crowd::{self, Crowd, USERS, home},
+    ms,
+};
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than a link lives without a word.
+const CUT: Duration = Duration::from_secs(6);
+
+fn never(_: Pair, _: &Sent) -> bool {
+    false
+}
+
+/// No client had to connect again.
+fn nobody_moved(crowd: &Crowd) {
+    for user in 0..USERS {
+        let place = crowd.books.place(user);
+        assert!(place.outages.is_empty(), "user {user}: {:?}", place.outages);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_cut_and_then_one_direction_of_it() {
+    let Some(scene) = Scene::begin() else { return };
+    let cluster = Cluster::start(scene.seed).await;
+    let mut crowd = Crowd::gather(&cluster, scene.seed).await;
+    crowd.chat(2 * SECOND).await;
+    cluster.cables.cut(0, 1, true);
+    crowd.chat(CUT).await;
+    cluster.cables.cut(0, 1, false);
+    let mended = Instant::now();
+    cluster.settled().await;
+    let both = mended.elapsed();
+    crowd.chat(SECOND).await;
+    cluster.cables.set(1, 0, |weather| weather.cut = true);
+    crowd.chat(CUT).await;
+    cluster.cables.set(1, 0, |weather| weather.cut = false);
+    let mended = Instant::now();
+    cluster.settled().await;
+    let one = mended.elapsed();
+    crowd.chat(2 * SECOND).await;
+    crowd.hush().await;
+    let sums = crowd.books.close(never);
+    let cut = |to: usize| home(to) == 2;
+    let beside = sums.gaps_of(|to, _| cut(to));
+    let more = [
+        ("linked again, ms after both directions", ms(both)),
+        ("linked again, ms after one direction", ms(one)),
+        ("gap p99 of who has nothing to do with it, ms", ms(quantile(&beside, 0.99))),
+    ];
+    crowd::report("one link of three cut for 6 s, then one direction of it for 6 s", &sums, &more);
+    sums.check();
+    nobody_moved(&crowd);
+    crowd.audit(&cluster, &never).await;
+    cluster.check_logs();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_sides_of_a_partition_work_and_everything_arrives_after_it() {
+    let Some(scene) = Scene::begin() else { return };
+    let seconds = std::env::var("HONGYAN_FAULTS_PARTITION").ok().and_then(|seconds| seconds.parse().ok());
+    let lasts = Duration::from_secs(seconds.unwrap_or(10));
+    let cluster = Cluster::start(scene.seed).await;
+    let mut crowd = Crowd::gather(&cluster, scene.seed).await;
+    crowd.chat(2 * SECOND).await;
+    let alone = |user: usize| home(user) == 2;
+    for other in 0..2 {
+        cluster.cables.cut(other, 2, true);
+    }
+    let parted = Instant::now();
+    crowd.chat(lasts).await;
+    let open = crowd.books.open();
+    let healed = Instant::now();
+    for other in 0..2 {
+        cluster.cables.cut(other, 2, false);
+    }
+    cluster.settled().await;
+    let linked = healed.elapsed();
+    crowd.chat(2 * SECOND).await;
+    let arrived = crowd.hush().await;
+    let sums = crowd.books.close(never);
+    let during = |at: Instant| at > parted && at < healed - SECOND;
+    // Each side's own: messages whose two users are on it.
+    let mut inside: Vec<(Pair, Duration)> = Vec::new();
+    let sent = crowd.books.sent();
+    for (pair, list) in &sent {
+        for message in list.iter().filter(|message| during(message.at)) {
+            let acked = message.acked.expect("all are answered").duration_since(message.at);
+            inside.push((*pair, acked));
+        }
+    }
+    let mut acks: Vec<_> = inside.iter().map(|(_, acked)| *acked).collect();
+    acks.sort();
+    let late = acks.iter().filter(|ack| **ack > 2 * SECOND).count();
+    let within = crowd.books.gaps_within(|pair| alone(pair.0) == alone(pair.1), during);
+    let more = [
+        ("messages sent during it", acks.len().to_string()),
+        (
+            "answered after p50 / p99 / max, ms",
+            format!(
+                "{} / {} / {}",
+                ms(quantile(&acks, 0.5)),
+                ms(quantile(&acks, 0.99)),
+                ms(quantile(&acks, 1.0))
+            ),
+        ),
+        (
+            "gap within a side p50 / p99 / max, ms",
+            format!(
+                "{} / {} / {}",
+                ms(quantile(&within, 0.5)),
+                ms(quantile(&within, 0.99)),
+                ms(quantile(&within, 1.0))
+            ),
+        ),
+        ("open at its end (for the other side)", open.len().to_string()),
+        ("linked again after, ms", ms(linked)),
+        ("all arrived, ms after the last was sent", ms(arrived)),
+    ];
+    crowd::report(&format!("partition 2|1 of {} s", lasts.as_secs()), &sums, &more);
+    sums.check();
+    assert_eq!(late, 0, "sends that waited for an answer though their owner was there");
+    let slowest = within.last().copied().unwrap_or_default();
+    assert!(slowest < 5 * SECOND, "within a side a message took {slowest:?}");
+    assert!(!open.is_empty(), "nobody wrote to the other side");
+    nobody_moved(&crowd);
+    crowd.audit(&cluster, &never).await;
+    cluster.check_logs();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cables_that_are_long_and_lose_one_packet_in_fifty() {
+    let Some(scene) = Scene::begin() else { return };
+    let cluster = Cluster::start(scene.seed).await;
+    cluster.cables.set_all(|weather| {
+        weather.delay = Duration::from_millis(40);
+        weather.jitter = Duration::from_millis(10);
+        weather.lost_of_1000 = 20;
+    });
+    let mut crowd = Crowd::gather(&cluster, scene.seed).await;
+    crowd.chat(15 * SECOND).await;
+    let arrived = crowd.hush().await;
+    let sums = crowd.books.close(never);
+    let (carried, lost) = cluster.cables.carried();
+    let across = crowd.books.gaps_within(|pair| home(pair.0) != home(pair.1), |_| true);
+    let more = [
+        ("datagrams that arrived / were lost", format!("{carried} / {lost}")),
+        (
+            "gap between nodes p50 / p99 / max, ms",
+            format!(
+                "{} / {} / {}",
+                ms(quantile(&across, 0.5)),
+                ms(quantile(&across, 0.99)),
+                ms(quantile(&across, 1.0))
+            ),
+        ),
+        ("all arrived, ms after the last was sent", ms(arrived)),
+    ];
+    crowd::report("all cables 40 to 50 ms long, 2 % lost, for 15 s", &sums, &more);
+    sums.check();
+    nobody_moved(&crowd);
+    crowd.audit(&cluster, &never).await;
+    cluster.check_logs();
+}
