@@ -144,8 +144,12 @@ impl Node {
             helpers.spawn(tls.watch());
         }
         if let Some(admin) = admin {
-            let state = state.clone();
-            let ready: admin::Ready = Arc::new(move || state.lock().map_err(str::to_owned));
+            let (state, hub) = (state.clone(), hub.clone());
+            let ready: admin::Ready = Arc::new(move || {
+                state.lock().map_err(str::to_owned)?;
+                // Until then every `hello` is refused: whoever sends clients here too early sends them away.
+                if hub.is_open() { Ok(()) } else { Err("waiting for what its peers know".to_owned()) }
+            });
             helpers.spawn(async move {
                 if let Err(error) = axum::serve(admin, admin::router(metrics, ready)).into_future().await {
                     error!(%error, "health and metrics are gone");

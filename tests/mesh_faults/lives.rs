@@ -2,7 +2,7 @@
 
 use super::{
     Scene,
-    books::{Outage, Pair, Sent, quantile},
+    books::{Outage, Pair, Sent, Sums, quantile},
     cluster::{Cluster, NAMES, NODES},
     crowd::{self, Crowd, USERS},
     ms,
@@ -110,10 +110,32 @@ async fn each_node_in_turn_is_drained_and_started_again() {
         ("came again and was known by its id", sums.again.to_string()),
     ];
     crowd::report("each of three nodes drained in turn", &sums, &more);
+    stories(&crowd, &sums, &drains);
     sums.check();
     assert_eq!(sums.again, 0, "entries that came twice over the wire");
     let slowest = quantile(&during, 0.99);
     assert!(slowest < 3 * SECOND, "the gap p99 during drains is {slowest:?}");
     crowd.audit(&cluster, &never).await;
     cluster.check_logs();
+}
+
+/// Prints what became of those who waited longest.
+fn stories(crowd: &Crowd, sums: &Sums, drains: &[(Instant, Instant)]) {
+    let since = |at: Instant, from: Instant| at.saturating_duration_since(from).as_millis();
+    for (number, (from, to)) in drains.iter().enumerate() {
+        for (user, at, gap) in sums.gaps.iter().filter(|(_, at, gap)| (*from..*to).contains(at) && *gap > SECOND / 7) {
+            println!("drain of {}: a message to user {user}, sent at {} ms, took {} ms", NAMES[number], since(*at, *from), gap.as_millis());
+        }
+        for user in 0..USERS {
+            for Outage { from: a, lost, dialled, welcomed, to: b, served } in crowd.books.place(user).outages {
+                if (*from..*to + SECOND).contains(&welcomed) {
+                    let served = served.map_or(0, |at| since(at, *from));
+                    println!(
+                        "drain of {}: user {user} went from {} to {}: lost {}, dialled {}, welcomed {}, served {served} ms",
+                        NAMES[number], NAMES[a], NAMES[b], since(lost, *from), since(dialled, *from), since(welcomed, *from)
+                    );
+                }
+            }
+        }
+    }
 }
