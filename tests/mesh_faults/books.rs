@@ -8,6 +8,8 @@ use std::{
 
 /// From a user to a user.
 pub type Pair = (usize, usize);
+/// A user's device: the first writes and reads, a second one only reads.
+pub type Device = (usize, usize);
 
 /// A message. Its number is its place in the pair's list.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +49,9 @@ pub struct Place {
 #[derive(Default)]
 struct Inner {
     sent: BTreeMap<Pair, Vec<Sent>>,
-    /// Number and time, as they came to the receiver's page.
-    came: BTreeMap<Pair, Vec<(usize, Instant)>>,
-    places: BTreeMap<usize, Place>,
+    /// Number and time, as they came to the page of a device.
+    came: BTreeMap<(Pair, Device), Vec<(usize, Instant)>>,
+    places: BTreeMap<Device, Place>,
     /// Messages that came over the wire again, as new entries, and were known by their ids.
     again: u64,
     faults: Vec<String>,
@@ -86,15 +88,15 @@ impl Books {
         let mut inner = self.0.lock();
         let sent = inner.sent.get_mut(&pair).and_then(|list| list.get_mut(number)).expect("it was sent");
         sent.acked.get_or_insert(now);
-        inner.serve(pair.0, now);
+        inner.serve((pair.0, 0), now);
     }
 
-    /// It has come to the receiver's page.
-    pub fn came(&self, pair: Pair, number: usize) {
+    /// It has come to the page of a device of the receiver, or of another device of the sender.
+    pub fn came(&self, device: Device, pair: Pair, number: usize) {
         let now = Instant::now();
         let mut inner = self.0.lock();
-        inner.came.entry(pair).or_default().push((number, now));
-        inner.serve(pair.1, now);
+        inner.came.entry((pair, device)).or_default().push((number, now));
+        inner.serve(device, now);
     }
 
     /// It came again, as another entry.
@@ -110,13 +112,13 @@ impl Books {
     /// A session begins, or goes on.
     pub fn welcomed(
         &self,
-        user: usize,
+        device: Device,
         node: usize,
         outage: Option<(usize, Instant, Instant)>,
         forked: bool,
     ) {
         let mut inner = self.0.lock();
-        let place = inner.places.entry(user).or_default();
+        let place = inner.places.entry(device).or_default();
         place.node = Some(node);
         place.forks += u64::from(forked);
         if let Some((from, lost, dialled)) = outage {
@@ -131,8 +133,13 @@ impl Books {
         }
     }
 
+    /// The connections of a user's first device.
     pub fn place(&self, user: usize) -> Place {
-        self.0.lock().places.get(&user).cloned().unwrap_or_default()
+        self.place_of((user, 0))
+    }
+
+    pub fn place_of(&self, device: Device) -> Place {
+        self.0.lock().places.get(&device).cloned().unwrap_or_default()
     }
 
     /// All sends.
@@ -152,14 +159,13 @@ impl Books {
         let inner = self.0.lock();
         let mut open = Vec::new();
         for (pair, list) in &inner.sent {
-            let came: BTreeSet<_> =
-                inner.came.get(pair).into_iter().flatten().map(|(number, _)| *number).collect();
-            for (number, sent) in list.iter().enumerate() {
-                if sent.acked.is_none() {
-                    open.push(format!("{} is not answered", text(*pair, number)));
-                } else if !came.contains(&number) {
-                    open.push(format!("{} was answered and has not come", text(*pair, number)));
-                }
+            let unanswered = list.iter().enumerate().filter(|(_, sent)| sent.acked.is_none());
+            open.extend(unanswered.map(|(number, _)| format!("{} is not answered", text(*pair, number))));
+            for device in inner.devices(*pair) {
+                let came = inner.came.get(&(*pair, device)).into_iter().flatten();
+                let came: BTreeSet<_> = came.map(|(number, _)| *number).collect();
+                let missing = (0..list.len()).filter(|number| !came.contains(number));
+                open.extend(missing.map(|number| format!("{} has not come to {device:?}", text(*pair, number))));
             }
         }
         open
@@ -169,7 +175,10 @@ impl Books {
     pub fn gaps_within(&self, of: impl Fn(Pair) -> bool, sent: impl Fn(Instant) -> bool) -> Vec<Duration> {
         let inner = self.0.lock();
         let mut gaps = Vec::new();
-        for (pair, came) in inner.came.iter().filter(|(pair, _)| of(**pair)) {
+        for ((pair, device), came) in inner.came.iter().filter(|((pair, _), _)| of(*pair)) {
+            if *device != (pair.1, 0) {
+                continue;
+            }
             let times = came.iter().map(|(number, at)| (inner.sent[pair][*number].at, *at));
             gaps.extend(times.filter(|(from, _)| sent(*from)).map(|(from, at)| at.duration_since(from)));
         }
@@ -184,29 +193,31 @@ impl Books {
         let inner = self.0.lock();
         let mut sums = Sums { again: inner.again, faults: inner.faults.clone(), ..Sums::default() };
         for (pair, list) in &inner.sent {
-            let came = inner.came.get(pair).map(Vec::as_slice).unwrap_or_default();
             sums.sent += list.len();
-            let numbers: Vec<_> = came.iter().map(|(number, _)| *number).collect();
-            let once: BTreeSet<_> = numbers.iter().copied().collect();
-            sums.lost += list.len() - once.len();
-            sums.twice += came.len() - once.len();
-            for number in breaks(&numbers) {
-                if may_be_late(*pair, &list[number]) {
-                    sums.late += 1;
-                } else {
-                    sums.breaks += 1;
-                    sums.faults.push(format!("{} came after a later one", text(*pair, number)));
+            for device in inner.devices(*pair) {
+                let came = inner.came.get(&(*pair, device)).map(Vec::as_slice).unwrap_or_default();
+                let numbers: Vec<_> = came.iter().map(|(number, _)| *number).collect();
+                let once: BTreeSet<_> = numbers.iter().copied().collect();
+                sums.lost += list.len() - once.len();
+                sums.twice += came.len() - once.len();
+                for number in breaks(&numbers) {
+                    if may_be_late(*pair, &list[number]) {
+                        sums.late += 1;
+                    } else {
+                        sums.breaks += 1;
+                        sums.faults.push(format!("{} came to {device:?} after a later one", text(*pair, number)));
+                    }
                 }
-            }
-            for (number, at) in came {
-                let sent = list[*number].at;
-                sums.gaps.push((pair.1, sent, at.duration_since(sent)));
+                for (number, at) in came.iter().filter(|_| device == (pair.1, 0)) {
+                    let sent = list[*number].at;
+                    sums.gaps.push((pair.1, sent, at.duration_since(sent)));
+                }
             }
         }
         sums.gaps.sort_by_key(|(_, _, gap)| *gap);
-        for place in inner.places.values() {
+        for ((_, device), place) in &inner.places {
             sums.forks += place.forks;
-            sums.outages.extend(place.outages.iter().cloned());
+            sums.outages.extend(place.outages.iter().filter(|_| *device == 0).cloned());
         }
         sums
     }
@@ -226,8 +237,14 @@ pub fn breaks(numbers: &[usize]) -> Vec<usize> {
 }
 
 impl Inner {
-    fn serve(&mut self, user: usize, now: Instant) {
-        if let Some(outage) = self.places.get_mut(&user).and_then(|place| place.outages.last_mut()) {
+    /// The devices to which a message between these has to come: those of the receiver, and the sender's second.
+    fn devices(&self, (from, to): Pair) -> impl Iterator<Item = Device> {
+        let second = [(from, 1), (to, 1)].into_iter().filter(|device| self.places.contains_key(device));
+        std::iter::once((to, 0)).chain(second)
+    }
+
+    fn serve(&mut self, device: Device, now: Instant) {
+        if let Some(outage) = self.places.get_mut(&device).and_then(|place| place.outages.last_mut()) {
             outage.served.get_or_insert(now);
         }
     }
@@ -248,6 +265,7 @@ pub struct Sums {
     pub faults: Vec<String>,
     /// Receiver, time of sending, and from there to the receiver's page; shortest first.
     pub gaps: Vec<(usize, Instant, Duration)>,
+    /// Of first devices.
     pub outages: Vec<Outage>,
 }
 

@@ -40,9 +40,11 @@ const IN_FLIGHT: usize = 128;
 #[derive(Clone)]
 pub struct Plan {
     pub user: usize,
+    /// Which of the user's.
+    pub device: usize,
     /// The node where it begins.
     pub home: usize,
-    /// To whom it writes, in turn.
+    /// To whom it writes, in turn; nobody: it only reads.
     pub to: Vec<usize>,
     /// Time between two messages, on average.
     pub pace: Duration,
@@ -203,13 +205,13 @@ impl Client {
     }
 
     fn fault(&self, text: &str) {
-        self.plan.books.fault(format!("{} at {}: {text}", name(self.plan.user), cluster::NAMES[self.node]));
+        self.plan.books.fault(format!("{} ({}) at {}: {text}", name(self.plan.user), self.plan.device, cluster::NAMES[self.node]));
     }
 
     // ── Connections ──
 
     fn start_race(&mut self, first: usize, others: Vec<usize>) {
-        let device = format!("{}-web", name(self.plan.user));
+        let device = format!("{}-{}", name(self.plan.user), self.plan.device);
         let mut frame = hello(&token(&name(self.plan.user)), &device, self.stream.handled, &Value::Null);
         if let (Some(_), Some(epoch)) = (self.stream.handled, &self.stream.epoch) {
             frame["epoch"] = epoch.clone().into();
@@ -250,7 +252,7 @@ impl Client {
             self.left();
         }
         let outage = self.lost_at.take().map(|lost| (self.node, lost, dialled));
-        self.plan.books.welcomed(self.plan.user, node, outage, forked);
+        self.plan.books.welcomed((self.plan.user, self.plan.device), node, outage, forked);
         let cursor = welcome["cursor"].as_u64().expect("a cursor");
         let epoch = welcome["epoch"].as_str().map(str::to_owned);
         self.stream.start(cursor, forked || why == "ahead", epoch);
@@ -338,10 +340,10 @@ impl Client {
         };
         let Some((pair, number)) = parse(said) else { return self.fault(&format!("nobody sent {frame}")) };
         let first = self.seen.insert(id.to_owned());
-        if pair.0 == self.plan.user {
+        if pair.0 == self.plan.user && self.plan.device == 0 {
             self.settle(pair, number);
         } else if first {
-            self.plan.books.came(pair, number);
+            self.plan.books.came((self.plan.user, self.plan.device), pair, number);
         } else {
             self.plan.books.again();
         }
@@ -388,10 +390,7 @@ impl Client {
 
     /// The page sends one more.
     fn write(&mut self) {
-        if !self.plan.talking.load(Ordering::Relaxed) {
-            return;
-        }
-        let to = self.plan.to[0];
+        let Some(to) = self.plan.to.first().copied().filter(|_| self.plan.talking.load(Ordering::Relaxed)) else { return };
         self.plan.to.rotate_left(1);
         let pair = (self.plan.user, to);
         self.outbox.push_back(Letter { pair, number: self.plan.books.send(pair), r: None });

@@ -42,7 +42,9 @@ pub const USERS: usize = AT_EACH * NODES;
 
 impl Crowd {
     /// All come, and begin to write when all are there.
-    pub async fn gather(cluster: &Cluster, seed: u64) -> Self {
+    ///
+    /// * `seconds`: users who have a second device, at another node, that reads along.
+    pub async fn gather(cluster: &Cluster, seed: u64, seconds: &[usize]) -> Self {
         let mut choices = Choices::new(seed);
         let (books, talking) = (Arc::new(Books::default()), Arc::new(AtomicBool::new(false)));
         let networks: Vec<_> = cluster.nodes.iter().map(|node| node.network.clone()).collect();
@@ -52,6 +54,7 @@ impl Crowd {
             let to = [NODES, 1, NODES - 1].map(|step| (user + step) % USERS).to_vec();
             let plan = Plan {
                 user,
+                device: 0,
                 home: home(user),
                 to,
                 pace: PACE,
@@ -60,11 +63,16 @@ impl Crowd {
                 talking: talking.clone(),
                 seed: choices.next(),
             };
+            let second = Plan { device: 1, home: (home(user) + 1) % NODES, to: Vec::new(), seed: choices.next(), ..plan.clone() };
             clients.spawn(Client::new(plan).run());
+            if seconds.contains(&user) {
+                clients.spawn(Client::new(second).run());
+            }
         }
         let crowd = Self { books, talking, clients };
         let begun = Instant::now();
-        while (0..USERS).any(|user| crowd.books.place(user).node.is_none()) {
+        let devices = (0..USERS).map(|user| (user, 0)).chain(seconds.iter().map(|user| (*user, 1)));
+        while devices.clone().any(|device| crowd.books.place_of(device).node.is_none()) {
             assert!(begun.elapsed() < PATIENCE, "not all are welcomed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -77,7 +77,7 @@ async fn says(node: &Node, text: &str) {
 async fn bad_peers_are_refused_with_a_reason_and_nobody_else_notices() {
     let Some(scene) = Scene::begin() else { return };
     let mut cluster = Cluster::start(scene.seed).await;
-    let mut crowd = Crowd::gather(&cluster, scene.seed).await;
+    let mut crowd = Crowd::gather(&cluster, scene.seed, &[]).await;
     crowd.chat(2 * SECOND).await;
     let begun = Instant::now();
 
