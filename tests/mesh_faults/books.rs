@@ -165,7 +165,9 @@ impl Books {
                 let came = inner.came.get(&(*pair, device)).into_iter().flatten();
                 let came: BTreeSet<_> = came.map(|(number, _)| *number).collect();
                 let missing = (0..list.len()).filter(|number| !came.contains(number));
-                open.extend(missing.map(|number| format!("{} has not come to {device:?}", text(*pair, number))));
+                open.extend(
+                    missing.map(|number| format!("{} has not come to {device:?}", text(*pair, number))),
+                );
             }
         }
         open
@@ -205,7 +207,8 @@ impl Books {
                         sums.late += 1;
                     } else {
                         sums.breaks += 1;
-                        sums.faults.push(format!("{} came to {device:?} after a later one", text(*pair, number)));
+                        sums.faults
+                            .push(format!("{} came to {device:?} after a later one", text(*pair, number)));
                     }
                 }
                 for (number, at) in came.iter().filter(|_| device == (pair.1, 0)) {

@@ -4,21 +4,17 @@
 //! node when its own is gone or says `move`, in which case the old connection carries on until the new one is welcomed.
 
 use super::{
-    books::{Books, Pair, parse, text},
-    cluster::{self, FRONT, NODES},
+    books::{Pair, parse, text},
+    cluster::{self, NODES},
     common::{Choices, Closed, Line, hello, token},
-    net::Network,
+    plan::{Plan, name},
+    race::{Racing, Won, race},
     stream::{Stream, Verdict},
 };
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, VecDeque},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -27,38 +23,10 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const BACKOFF_CAP: Duration = Duration::from_secs(20);
 /// A connection that has lived so long begins the pauses anew.
 const STABLE: Duration = Duration::from_secs(10);
-/// After so long without a welcome the next node is asked beside.
-const STAGGER: Duration = Duration::from_secs(1);
-/// From `hello` to `welcome`.
-const GREET: Duration = Duration::from_secs(10);
 const ACK: Duration = Duration::from_millis(100);
 /// An own entry that is known from its answer must be reached within this.
 const HOLE: Duration = Duration::from_secs(10);
 const IN_FLIGHT: usize = 128;
-
-/// How a client is to behave.
-#[derive(Clone)]
-pub struct Plan {
-    pub user: usize,
-    /// Which of the user's.
-    pub device: usize,
-    /// The node where it begins.
-    pub home: usize,
-    /// To whom it writes, in turn; nobody: it only reads.
-    pub to: Vec<usize>,
-    /// Time between two messages, on average.
-    pub pace: Duration,
-    pub networks: Vec<Network>,
-    pub books: Arc<Books>,
-    /// Whether it writes.
-    pub talking: Arc<AtomicBool>,
-    pub seed: u64,
-}
-
-/// A user's name.
-pub fn name(user: usize) -> String {
-    format!("user-{user}")
-}
 
 /// A send that has no answer.
 struct Letter {
@@ -67,16 +35,6 @@ struct Letter {
     /// Number of the request; `None` while it has to be sent.
     r: Option<u64>,
 }
-
-/// A connection that was welcomed.
-struct Won {
-    node: usize,
-    line: Line,
-    welcome: Value,
-    dialled: Instant,
-}
-
-type Racing = Pin<Box<dyn Future<Output = Option<Won>> + Send>>;
 
 pub struct Client {
     plan: Plan,
@@ -205,7 +163,12 @@ impl Client {
     }
 
     fn fault(&self, text: &str) {
-        self.plan.books.fault(format!("{} ({}) at {}: {text}", name(self.plan.user), self.plan.device, cluster::NAMES[self.node]));
+        self.plan.books.fault(format!(
+            "{} ({}) at {}: {text}",
+            name(self.plan.user),
+            self.plan.device,
+            cluster::NAMES[self.node]
+        ));
     }
 
     // ── Connections ──
@@ -390,7 +353,10 @@ impl Client {
 
     /// The page sends one more.
     fn write(&mut self) {
-        let Some(to) = self.plan.to.first().copied().filter(|_| self.plan.talking.load(Ordering::Relaxed)) else { return };
+        let Some(to) = self.plan.to.first().copied().filter(|_| self.plan.talking.load(Ordering::Relaxed))
+        else {
+            return;
+        };
         self.plan.to.rotate_left(1);
         let pair = (self.plan.user, to);
         self.outbox.push_back(Letter { pair, number: self.plan.books.send(pair), r: None });
@@ -430,37 +396,4 @@ impl Client {
             }
         }
     }
-}
-
-/// Says hello to one node after the other until one says welcome; `None` when none does.
-async fn race(order: Vec<(usize, Network)>, hello: Value) -> Option<Won> {
-    let mut waiting: VecDeque<_> = order.into();
-    let mut running = FuturesUnordered::new();
-    let mut next_at = Instant::now();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep_until(next_at.into()), if !waiting.is_empty() => {
-                let (node, network) = waiting.pop_front()?;
-                running.push(dial(node, network, hello.clone()));
-                next_at = Instant::now() + STAGGER;
-            }
-            Some(made) = running.next() => match made {
-                Some(won) => return Some(won),
-                None => next_at = Instant::now(),
-            },
-            else => return None,
-        }
-    }
-}
-
-async fn dial(node: usize, network: Network, hello: Value) -> Option<Won> {
-    let dialled = Instant::now();
-    let greet = async {
-        let stream = network.connect(FRONT).await.ok()?;
-        let mut line = Line::ws_over(stream, FRONT).await.ok()?;
-        line.send(&hello).await.ok()?;
-        let welcome = line.next().await.ok()?;
-        (welcome["t"] == "welcome").then_some(Won { node, line, welcome, dialled })
-    };
-    tokio::time::timeout(GREET, greet).await.ok()?
 }

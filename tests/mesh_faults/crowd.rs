@@ -2,9 +2,10 @@
 
 use super::{
     books::{self, Books, Pair, Sent, Sums, parse, quantile},
-    client::{Client, Plan, name},
+    client::Client,
     cluster::{Cluster, FRONT, NODES},
     common::{Choices, Device, Hello, PATIENCE, token},
+    plan::{Plan, name},
 };
 use serde_json::{Value, json};
 use std::{
@@ -63,7 +64,13 @@ impl Crowd {
                 talking: talking.clone(),
                 seed: choices.next(),
             };
-            let second = Plan { device: 1, home: (home(user) + 1) % NODES, to: Vec::new(), seed: choices.next(), ..plan.clone() };
+            let second = Plan {
+                device: 1,
+                home: (home(user) + 1) % NODES,
+                to: Vec::new(),
+                seed: choices.next(),
+                ..plan.clone()
+            };
             clients.spawn(Client::new(plan).run());
             if seconds.contains(&user) {
                 clients.spawn(Client::new(second).run());

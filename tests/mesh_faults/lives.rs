@@ -56,7 +56,7 @@ async fn a_node_is_killed_and_what_it_alone_had_comes_when_it_is_back() {
     // What was sent before the kill by or to somebody who was there may have been on that disk alone.
     let may_be_late =
         |pair: Pair, sent: &Sent| sent.at < killed && (there.contains(&pair.0) || there.contains(&pair.1));
-    let sums = crowd.books.close(may_be_late);
+    let sums = crowd.books.close(&may_be_late);
     let served = |outage: &Outage| outage.served.map(|at| at.duration_since(outage.dialled));
     let mut reconnected: Vec<_> = sums.outages.iter().filter_map(served).collect();
     let mut missed: Vec<_> =
@@ -81,8 +81,14 @@ async fn a_node_is_killed_and_what_it_alone_had_comes_when_it_is_back() {
     assert!(sums.late > 0 || alone > 0, "it had nothing alone: {:?}", unheard.elapsed());
     for user in (0..USERS).filter(|user| !SECONDS.contains(user)) {
         let place = crowd.books.place(user);
-        let (gone, again) = (there.contains(&user), place.outages.iter().all(|outage| outage.served.is_some()));
-        assert_eq!((place.outages.len(), again), (usize::from(gone), true), "user {user}: {:?}", place.outages);
+        let (gone, again) =
+            (there.contains(&user), place.outages.iter().all(|outage| outage.served.is_some()));
+        assert_eq!(
+            (place.outages.len(), again),
+            (usize::from(gone), true),
+            "user {user}: {:?}",
+            place.outages
+        );
     }
     assert!(reconnected.iter().all(|time| *time < SERVED), "{reconnected:?}");
     crowd.audit(&cluster, &may_be_late).await;
@@ -141,16 +147,29 @@ async fn each_node_in_turn_is_drained_and_started_again() {
 fn stories(crowd: &Crowd, sums: &Sums, drains: &[(Instant, Instant)]) {
     let since = |at: Instant, from: Instant| at.saturating_duration_since(from).as_millis();
     for (number, (from, to)) in drains.iter().enumerate() {
-        for (user, at, gap) in sums.gaps.iter().filter(|(_, at, gap)| (*from..*to).contains(at) && *gap > SECOND / 7) {
-            println!("drain of {}: a message to user {user}, sent at {} ms, took {} ms", NAMES[number], since(*at, *from), gap.as_millis());
+        for (user, at, gap) in
+            sums.gaps.iter().filter(|(_, at, gap)| (*from..*to).contains(at) && *gap > SECOND / 7)
+        {
+            println!(
+                "drain of {}: a message to user {user}, sent at {} ms, took {} ms",
+                NAMES[number],
+                since(*at, *from),
+                gap.as_millis()
+            );
         }
         for user in 0..USERS {
-            for Outage { from: a, lost, dialled, welcomed, to: b, served } in crowd.books.place(user).outages {
+            for Outage { from: a, lost, dialled, welcomed, to: b, served } in crowd.books.place(user).outages
+            {
                 if (*from..*to + SECOND).contains(&welcomed) {
                     let served = served.map_or(0, |at| since(at, *from));
                     println!(
                         "drain of {}: user {user} went from {} to {}: lost {}, dialled {}, welcomed {}, served {served} ms",
-                        NAMES[number], NAMES[a], NAMES[b], since(lost, *from), since(dialled, *from), since(welcomed, *from)
+                        NAMES[number],
+                        NAMES[a],
+                        NAMES[b],
+                        since(lost, *from),
+                        since(dialled, *from),
+                        since(welcomed, *from)
                     );
                 }
             }

@@ -25,6 +25,8 @@ mod crowd;
 mod links;
 mod lives;
 mod net;
+mod plan;
+mod race;
 mod strangers;
 mod stream;
 
