@@ -10,6 +10,8 @@ use super::{
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How long a message may be under way on a machine with other work.
+const UNDER_WAY: Duration = Duration::from_millis(500);
 /// Longer than a link lives without a word.
 const CUT: Duration = Duration::from_secs(6);
 
@@ -21,9 +23,10 @@ fn never(_: Pair, _: &Sent) -> bool {
 const SECONDS: &[usize] = &[0, 4, 8];
 
 /// While it was cut, a mailbox of somebody with devices on both sides had two owners. Each keeps its order, but what one of
-/// them took in or sent comes to the others only afterwards. All else keeps its order throughout.
+/// them took in or sent comes to the others only afterwards, and so does what was under way when it was cut. All else keeps
+/// its order throughout.
 fn two_owners(from: Instant, to: Instant) -> impl Fn(Pair, &Sent) -> bool + Sync {
-    move |pair, sent| (is_double(pair.0) || is_double(pair.1)) && (from..to).contains(&sent.at)
+    move |pair, sent| (is_double(pair.0) || is_double(pair.1)) && (from - UNDER_WAY..to).contains(&sent.at)
 }
 
 fn is_double(user: usize) -> bool {
