@@ -56,7 +56,7 @@ async fn a_node_is_killed_and_what_it_alone_had_comes_when_it_is_back() {
     // What was sent before the kill by or to somebody who was there may have been on that disk alone.
     let may_be_late =
         |pair: Pair, sent: &Sent| sent.at < killed && (there.contains(&pair.0) || there.contains(&pair.1));
-    let sums = crowd.books.close(&may_be_late);
+    let sums = crowd.books.close(may_be_late);
     let served = |outage: &Outage| outage.served.map(|at| at.duration_since(outage.dialled));
     let mut reconnected: Vec<_> = sums.outages.iter().filter_map(served).collect();
     let mut missed: Vec<_> =
@@ -102,13 +102,13 @@ async fn each_node_in_turn_is_drained_and_started_again() {
     let mut crowd = Crowd::gather(&cluster, scene.seed, SECONDS).await;
     crowd.chat(2 * SECOND).await;
     let mut drains = Vec::new();
-    for number in 0..NODES {
+    for (number, name) in NAMES.iter().enumerate().take(NODES) {
         let node = &mut cluster.nodes[number];
         let asked = Instant::now();
         let ended = node.drain().await;
         // What was sent just before is on its way, too.
         drains.push((asked - SECOND / 4, asked + ended));
-        println!("{} ended {} ms after SIGTERM", NAMES[number], ms(ended));
+        println!("{name} ended {} ms after SIGTERM", ms(ended));
         crowd.chat(SECOND).await;
         cluster.nodes[number].start();
         cluster.settled().await;
