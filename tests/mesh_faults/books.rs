@@ -213,7 +213,7 @@ impl Books {
                 }
                 for (number, at) in came.iter().filter(|_| device == (pair.1, 0)) {
                     let sent = list[*number].at;
-                    sums.gaps.push((pair.1, sent, at.duration_since(sent)));
+                    sums.gaps.push((*pair, sent, at.duration_since(sent)));
                 }
             }
         }
@@ -266,8 +266,8 @@ pub struct Sums {
     pub again: u64,
     pub forks: u64,
     pub faults: Vec<String>,
-    /// Receiver, time of sending, and from there to the receiver's page; shortest first.
-    pub gaps: Vec<(usize, Instant, Duration)>,
+    /// Between whom, time of sending, and from there to the receiver's page; shortest first.
+    pub gaps: Vec<(Pair, Instant, Duration)>,
     /// Of first devices.
     pub outages: Vec<Outage>,
 }
@@ -281,12 +281,12 @@ pub fn quantile(sorted: &[Duration], share: f64) -> Duration {
 impl Sums {
     /// Gaps of messages for which `of` says so, shortest first.
     pub fn gaps_of(&self, of: impl Fn(usize, Instant) -> bool) -> Vec<Duration> {
-        self.gaps.iter().filter(|(to, at, _)| of(*to, *at)).map(|(_, _, gap)| *gap).collect()
+        self.gaps.iter().filter(|((_, to), at, _)| of(*to, *at)).map(|(_, _, gap)| *gap).collect()
     }
 
     /// The same quantile of each receiver, the worst.
     pub fn worst(&self, share: f64) -> Duration {
-        let users: BTreeSet<_> = self.gaps.iter().map(|(to, _, _)| *to).collect();
+        let users: BTreeSet<_> = self.gaps.iter().map(|((_, to), _, _)| *to).collect();
         users
             .into_iter()
             .map(|user| quantile(&self.gaps_of(|to, _| to == user), share))

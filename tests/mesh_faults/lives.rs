@@ -4,7 +4,7 @@ use super::{
     Scene,
     books::{Outage, Pair, Sent, Sums, quantile},
     cluster::{Cluster, NAMES, NODES},
-    crowd::{self, Crowd, USERS},
+    crowd::{self, Crowd, USERS, never},
     ms,
 };
 use std::{
@@ -91,7 +91,7 @@ async fn a_node_is_killed_and_what_it_alone_had_comes_when_it_is_back() {
         );
     }
     assert!(reconnected.iter().all(|time| *time < SERVED), "{reconnected:?}");
-    crowd.audit(&cluster, &may_be_late).await;
+    crowd.audit(&cluster, &may_be_late, &never).await;
     cluster.check_logs();
 }
 
@@ -115,7 +115,6 @@ async fn each_node_in_turn_is_drained_and_started_again() {
         crowd.chat(SECOND).await;
     }
     crowd.hush().await;
-    let never = |_: Pair, _: &Sent| false;
     let sums = crowd.books.close(never);
     let during = sums.gaps_of(|_, at| drains.iter().any(|(from, to)| (*from..*to).contains(&at)));
     let longest = drains.iter().map(|(from, to)| to.duration_since(*from)).max().unwrap_or_default();
@@ -139,7 +138,7 @@ async fn each_node_in_turn_is_drained_and_started_again() {
     assert_eq!(sums.again, 0, "entries that came twice over the wire");
     let slowest = quantile(&during, 0.99);
     assert!(slowest < 3 * SECOND, "the gap p99 during drains is {slowest:?}");
-    crowd.audit(&cluster, &never).await;
+    crowd.audit(&cluster, &never, &never).await;
     cluster.check_logs();
 }
 
@@ -147,11 +146,11 @@ async fn each_node_in_turn_is_drained_and_started_again() {
 fn stories(crowd: &Crowd, sums: &Sums, drains: &[(Instant, Instant)]) {
     let since = |at: Instant, from: Instant| at.saturating_duration_since(from).as_millis();
     for (number, (from, to)) in drains.iter().enumerate() {
-        for (user, at, gap) in
+        for ((user, to), at, gap) in
             sums.gaps.iter().filter(|(_, at, gap)| (*from..*to).contains(at) && *gap > SECOND / 7)
         {
             println!(
-                "drain of {}: a message to user {user}, sent at {} ms, took {} ms",
+                "drain of {}: a message of user {user} to user {to}, sent at {} ms, took {} ms",
                 NAMES[number],
                 since(*at, *from),
                 gap.as_millis()

@@ -4,11 +4,11 @@
 
 use super::{
     Scene,
-    books::{Pair, Sent, quantile},
+    books::quantile,
     cable,
     cluster::{self, Cluster, NAMES, NODES, Node},
     common,
-    crowd::{self, Crowd, USERS},
+    crowd::{self, Crowd, USERS, never},
     ms, raw,
 };
 use hongyan::model::NodeId;
@@ -144,7 +144,6 @@ async fn bad_peers_are_refused_with_a_reason_and_nobody_else_notices() {
     let over = Instant::now();
     crowd.chat(SECOND).await;
     crowd.hush().await;
-    let never = |_: Pair, _: &Sent| false;
     let sums = crowd.books.close(never);
     let gaps = sums.gaps_of(|_, at| at > begun && at < over);
     let more = [(
@@ -156,7 +155,7 @@ async fn bad_peers_are_refused_with_a_reason_and_nobody_else_notices() {
     for user in 0..USERS {
         assert!(crowd.books.place(user).outages.is_empty(), "user {user} had to connect again");
     }
-    crowd.audit(&cluster, &never).await;
+    crowd.audit(&cluster, &never, &never).await;
     // Their links are as they were in the beginning.
     for node in &cluster.nodes {
         let down = |line: &serde_json::Value| {
