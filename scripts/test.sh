@@ -28,6 +28,9 @@ install_packages() {
     command -v chromium >/dev/null || missing+=(chromium chromium-driver)
     command -v node >/dev/null || missing+=(nodejs npm)
     command -v cc >/dev/null || missing+=(build-essential)
+    # Networks of their own for nodes between which things break (tests/mesh_faults).
+    command -v ip >/dev/null || missing+=(iproute2)
+    command -v unshare >/dev/null || missing+=(util-linux)
     # Chinese text and emoji, so that what the browser tests draw is what people see.
     grep -qi 'noto.*cjk' <<<"$fonts" || missing+=(fonts-noto-cjk)
     grep -qi 'noto.*emoji' <<<"$fonts" || missing+=(fonts-noto-color-emoji)
@@ -54,6 +57,8 @@ node_packages() {
 # the tests' own dependencies some of the others have fewer features.)
 rust_tests() {
     export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+    # Root may make network namespaces; where even root may not, that is to be seen and not skipped.
+    [ "$(id -u)" -ne 0 ] || export HONGYAN_NEED_NAMESPACES=${HONGYAN_NEED_NAMESPACES:-1}
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --no-fail-fast
     else

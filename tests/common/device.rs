@@ -6,6 +6,7 @@ use super::{
 };
 use serde_json::{Value, json};
 use std::{collections::VecDeque, net::SocketAddr};
+use tokio::net::TcpStream;
 
 /// What a device says when it comes.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl Hello {
     /// Connects and waits for `welcome`.
     pub async fn attempt(self) -> Result<Device, Closed> {
         let frame = self.frame();
-        let mut line = if self.polling {
+        let line = if self.polling {
             match Line::poll(self.address, &frame).await.ok_or(Closed::Broken)? {
                 Ok(line) => line,
                 Err(answer) => {
@@ -61,6 +62,17 @@ impl Hello {
             line.send(&frame).await?;
             line
         };
+        self.welcomed(line).await
+    }
+
+    /// The same over a connection that was made in another network.
+    pub async fn attempt_over(self, stream: TcpStream) -> Result<Device, Closed> {
+        let mut line = Line::ws_over(stream, self.address).await.map_err(|_| Closed::Broken)?;
+        line.send(&self.frame()).await?;
+        self.welcomed(line).await
+    }
+
+    async fn welcomed(self, mut line: Line) -> Result<Device, Closed> {
         loop {
             let frame = line.next().await?;
             match frame["t"].as_str() {

@@ -49,13 +49,23 @@ pub async fn http(
     headers: &[String],
     body: impl AsRef<[u8]>,
 ) -> Option<Answer> {
+    http_over(TcpStream::connect(address).await.ok()?, address, request, headers, body).await
+}
+
+/// The same over a connection that was made in another network.
+pub async fn http_over(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    request: &str,
+    headers: &[String],
+    body: impl AsRef<[u8]>,
+) -> Option<Answer> {
     let body = body.as_ref();
     let mut head = format!("{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for line in headers {
         head += &format!("{line}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    let mut stream = TcpStream::connect(address).await.ok()?;
     stream.set_nodelay(true).ok()?;
     stream.write_all(&[head.as_bytes(), body].concat()).await.ok()?;
     let mut bytes = Vec::new();

@@ -46,11 +46,18 @@ pub async fn upgrade(
     address: SocketAddr,
     headers: &[(&'static str, &str)],
 ) -> Result<WebSocketStream<TcpStream>, Error> {
+    upgrade_over(TcpStream::connect(address).await?, address, headers).await
+}
+
+async fn upgrade_over(
+    stream: TcpStream,
+    address: SocketAddr,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocketStream<TcpStream>, Error> {
     let mut request = format!("ws://{address}/v1/ws").into_client_request()?;
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(client_async(request, stream).await?.0)
 }
@@ -58,8 +65,16 @@ pub async fn upgrade(
 impl Line {
     /// A WebSocket on which nothing was said yet.
     pub async fn ws(address: SocketAddr) -> Result<Self, Error> {
-        let socket = upgrade(address, &[]).await?;
-        Ok(Self { way: Way::Ws(Box::new(socket)), waiting: VecDeque::new(), received: 0 })
+        Ok(Self::of(upgrade(address, &[]).await?))
+    }
+
+    /// The same over a connection that was made in another network.
+    pub async fn ws_over(stream: TcpStream, address: SocketAddr) -> Result<Self, Error> {
+        Ok(Self::of(upgrade_over(stream, address, &[]).await?))
+    }
+
+    fn of(socket: WebSocketStream<TcpStream>) -> Self {
+        Self { way: Way::Ws(Box::new(socket)), waiting: VecDeque::new(), received: 0 }
     }
 
     /// A polling session, begun with `hello`; refused, the HTTP answer. `None`: nobody answered.

@@ -10,9 +10,9 @@ mod node;
 mod process;
 
 pub use api::Backend;
-pub use device::{Device, Hello, texts};
-pub use http::{Answer, http};
-pub use line::{Closed, Line};
+pub use device::{Device, Hello, letter, texts};
+pub use http::{Answer, http, http_over};
+pub use line::{Closed, Line, hello};
 pub use node::{KEY, SECRET, TestNode, token, user};
 pub use process::Serving;
 

@@ -89,10 +89,10 @@ pub async fn lane(connection: &Connection, number: u8) -> SendStream {
     stream
 }
 
-/// Says the first words as a good peer would, so that there is a link.
-pub async fn greet(connection: &Connection, name: &str, node: NodeId) -> (SendStream, RecvStream) {
+/// What a good peer of that name says of itself.
+pub fn hello(name: &str) -> Hello {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let hello = Hello {
+    Hello {
         min: 1,
         max: 1,
         node: name.into(),
@@ -103,11 +103,24 @@ pub async fn greet(connection: &Connection, name: &str, node: NodeId) -> (SendSt
         address: "127.0.0.1:9".into(),
         url: String::new(),
         software: "test".into(),
-    };
+    }
+}
+
+/// Opens the control stream and says hello.
+pub async fn say(connection: &Connection, hello: &Hello) -> SendStream {
     let mut out = lane(connection, 0).await;
+    out.write_all(&said(postcard::to_stdvec(hello).unwrap())).await.unwrap();
+    out
+}
+
+fn said(body: Vec<u8>) -> Vec<u8> {
+    [&(body.len() as u16).to_be_bytes()[..], &body].concat()
+}
+
+/// Says the first words as a good peer would, so that there is a link.
+pub async fn greet(connection: &Connection, name: &str, node: NodeId) -> (SendStream, RecvStream) {
+    let mut out = say(connection, &hello(name)).await;
     let mut control = connection.accept_uni().await.unwrap();
-    let said = |body: Vec<u8>| [&(body.len() as u16).to_be_bytes()[..], &body].concat();
-    out.write_all(&said(postcard::to_stdvec(&hello).unwrap())).await.unwrap();
     control.read_exact(&mut [0; 5]).await.unwrap();
     body(&mut control).await;
     let welcome = said(postcard::to_stdvec(&Welcome { version: 1, linked: false }).unwrap());
