@@ -197,7 +197,7 @@ impl Driver {
                 }
             }
             Job::Reply(to, answer) => self.effect(Effect::Reply { to, answer }),
-            Job::Drain => self.feed(Input::Drain),
+            Job::Drain(within) => self.feed(Input::Drain { within: within.as_micros() as u64 }),
             Job::Owner(user, asker) => {
                 // One that has gone away needs no answer, here and below.
                 let _ = asker.send(self.relay.known_claim(user).map(|claim| claim.owner));

@@ -25,7 +25,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -68,8 +68,8 @@ pub(crate) enum Job {
     Peers(Vec<PeerNews>),
     /// The answer to a question that the store had to be asked.
     Reply(ReplyTo, Result<Answer, Refused>),
-    /// Give all mailboxes away.
-    Drain,
+    /// Give all mailboxes away, within that time.
+    Drain(Duration),
     /// Who owns the mailbox of a user.
     Owner(UserHash, oneshot::Sender<Option<NodeId>>),
     /// How the relay is.
@@ -252,9 +252,12 @@ impl Hub {
     }
 
     /// Begins to give all mailboxes to other nodes; [`HubStatus::drained`] tells when it is over.
-    pub async fn drain(&self) {
+    ///
+    /// * `within`: how long that may take. Users who are here go no faster than the others take them in, as long as
+    ///   that is fast enough.
+    pub async fn drain(&self, within: Duration) {
         // A closed queue means that it has ended already.
-        let _ = self.inner.queue.send(Job::Drain).await;
+        let _ = self.inner.queue.send(Job::Drain(within)).await;
     }
 
     /// The queue itself, for callers that poll.

@@ -1,6 +1,9 @@
 //! Names of things: users, devices, messages.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -51,7 +54,7 @@ impl UserKey {
     pub fn new(app: &str, id: &str) -> Result<Self, BadId> {
         check_id(app)?;
         check_id(id)?;
-        Ok(Self(format!("{app}\0{id}").into()))
+        Ok(Self([app, "\0", id].concat().into()))
     }
 
     /// Reads what [`Self::as_str`] gave.
@@ -60,7 +63,9 @@ impl UserKey {
     /// When it is not an app key, NUL, and a user id.
     pub fn parse(text: &str) -> Result<Self, BadId> {
         let (app, id) = text.split_once('\0').ok_or(BadId::Empty)?;
-        Self::new(app, id)
+        check_id(app)?;
+        check_id(id)?;
+        Ok(Self(text.into()))
     }
 
     /// Another user of the same app.
@@ -108,8 +113,22 @@ impl Serialize for UserKey {
 
 impl<'de> Deserialize<'de> for UserKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(D::Error::custom)
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// Reads a key from where it stands: each parcel between nodes has four of them.
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = UserKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an app key, NUL, and a user id")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<UserKey, E> {
+        UserKey::parse(text).map_err(E::custom)
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) async fn left(hub: &Hub, edge: &Edge, meshed: bool) -> Option<Drain> 
 pub(super) async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: tokio::time::Instant) {
     edge.close_doors();
     edge.tell_report().await;
-    hub.drain().await;
+    hub.drain(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
     let mut said = tokio::time::Instant::now();
     loop {
         let Some(status) = hub.status().await else { return };

@@ -491,7 +491,10 @@ pub enum Input {
         user: UserKey,
     },
     /// Give all mailboxes away and take no more.
-    Drain,
+    Drain {
+        /// How long that may take, in microseconds: so long the users who are here are spread over.
+        within: u64,
+    },
     /// Time has passed.
     Tick,
 }

@@ -8,8 +8,8 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mailbox::Mailbox, mesh::Whose,
-    slots::Parked, slots::Slot,
+    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mailbox::Mailbox, mesh::Mesh,
+    mesh::Whose, slots::Parked, slots::Slot,
 };
 use crate::{
     gossip::{Claim, Merged},
@@ -28,6 +28,11 @@ const LOOK_US: u64 = 100_000;
 const MAX_WAITING: usize = 4_096;
 /// Mailboxes that go over at once.
 const AT_ONCE: usize = 32;
+/// Users who are on their way to the new owner of their mailbox while this node drains. If all went at once, the other
+/// nodes would be busy with them for seconds, and all of them would wait as long.
+const FOLLOWING: usize = 64;
+/// How long one of them is waited for at the most; he may be gone for good.
+const FOLLOWS_US: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -82,6 +87,20 @@ impl Look {
     /// Whether nothing is left to be found.
     pub fn is_over(&self) -> bool {
         self.clean && !self.is_wanted && !self.runs && self.queue.is_empty()
+    }
+}
+
+impl Mesh {
+    /// How many more users may be sent after their mailboxes at the moment.
+    fn room_to_follow(&mut self, now: Stamp) -> usize {
+        if !self.following.is_empty() {
+            // In half of the time that is left all have to be on their way, whether they arrive or not.
+            let time = self.drain_by.0.saturating_sub(now.0) / 2;
+            let each = time.saturating_mul(FOLLOWING as u64) / (self.look.queue.len() as u64 + 1);
+            let patience = each.min(FOLLOWS_US);
+            self.following.retain(|_, since| now.0.saturating_sub(since.0) < patience);
+        }
+        FOLLOWING.saturating_sub(self.following.len())
     }
 }
 
@@ -311,6 +330,12 @@ impl Relay {
             }
         }
         let owner = self.claim_of(&user).map_or(from, |claim| claim.owner);
+        if self.slots.get(give.slot).is_some_and(|mailbox| !mailbox.sessions.is_empty())
+            && let Some(mesh) = &mut self.mesh
+            && mesh.draining
+        {
+            mesh.following.insert(hash, now);
+        }
         self.send_off(now, give.slot, owner, effects);
         self.commits.write(Write::Forget { user: user.clone() });
         let parked = self.slots.remove(give.slot);
@@ -368,9 +393,12 @@ impl Relay {
 
     /// From now on all mailboxes go elsewhere. Those that the store does not know of yet are written, so that a look through
     /// the store finds them.
-    pub(super) fn drain(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+    ///
+    /// * `within`: microseconds that it may take.
+    pub(super) fn drain(&mut self, now: Stamp, within: u64, effects: &mut Vec<Effect>) {
         if let Some(mesh) = &mut self.mesh {
             mesh.draining = true;
+            mesh.drain_by = Stamp(now.0.saturating_add(within));
             mesh.look.is_wanted = true;
             for to in mesh.linked() {
                 effects.push(Effect::Send { to, frame: Frame::Draining });
@@ -457,7 +485,7 @@ impl Relay {
     /// Looks through the store when somebody's name has to be found, and goes on with what was found.
     pub(super) fn tick_look(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        let mut room = AT_ONCE.saturating_sub(mesh.gives.len());
+        let mut room = AT_ONCE.saturating_sub(mesh.gives.len()).min(mesh.room_to_follow(now));
         while room > 0
             && let Some(user) = self.mesh.as_mut().and_then(|mesh| mesh.look.queue.pop_front())
         {

@@ -65,6 +65,10 @@ pub(super) struct Mesh {
     /// Who is watched here, by number.
     pub watched: Map<UserHash, UserKey>,
     pub draining: bool,
+    /// When the drain should be over.
+    pub drain_by: Stamp,
+    /// Users who were here when their mailbox went, and have not come to its new owner yet: since when.
+    pub following: Map<UserHash, Stamp>,
     pub look: Look,
     /// Mailboxes have changed hands since the outboxes were looked through.
     pub moved: bool,
@@ -89,6 +93,8 @@ impl Mesh {
             leftovers: BTreeSet::new(),
             watched: map(),
             draining: false,
+            drain_by: Stamp::ZERO,
+            following: map(),
             // Until all that the store holds has been told.
             look: Look::at_start(),
             moved: false,
@@ -229,6 +235,9 @@ impl Relay {
             return self.take_in_own(now, user, claim, before);
         }
         let Some(mesh) = &mut self.mesh else { return };
+        if claim.online && !mesh.following.is_empty() {
+            mesh.following.remove(&user);
+        }
         if let Some(watched) = mesh.watched.get(&user).cloned() {
             let was = before
                 .is_some_and(|before| before.online && (before.owner == me || mesh.is_alive(before.owner)));

@@ -179,7 +179,7 @@ impl Relay {
             Input::Holds { user } => self.holds(now, user),
             Input::Looked => self.looked(),
             Input::Leave { user } => self.leave(now, &user, effects),
-            Input::Drain => self.drain(now, effects),
+            Input::Drain { within } => self.drain(now, within, effects),
             Input::Tick => self.tick(now, effects),
         }
     }

@@ -415,7 +415,7 @@ impl World {
             }
         } else if ready > 1 {
             self.nodes[at].draining = true;
-            self.nodes[at].inputs.push_back(Input::Drain);
+            self.nodes[at].inputs.push_back(Input::Drain { within: 2_000_000 });
         }
     }
 
