@@ -27,10 +27,10 @@ const LOOK_US: u64 = 100_000;
 /// Commands of one user that may wait for its mailbox to move; sessions come again with what is dropped.
 const MAX_WAITING: usize = 4_096;
 /// Mailboxes that go over at once.
-const AT_ONCE: usize = 32;
-/// Users who are on their way to the new owner of their mailbox while this node drains. If all went at once, the other
+const AT_ONCE: usize = 128;
+/// Users who have sessions here and are on their way with their mailbox while this node drains. If all went at once, the other
 /// nodes would be busy with them for seconds, and all of them would wait as long.
-const FOLLOWING: usize = 64;
+const FOLLOWING: usize = 48;
 /// How long one of them is waited for at the most; he may be gone for good.
 const FOLLOWS_US: u64 = 1_000_000;
 
@@ -72,6 +72,8 @@ pub(super) struct Look {
     pub runs: bool,
     /// Found while draining, and to be given away.
     pub queue: VecDeque<UserKey>,
+    /// Those of them who have sessions here: they go some at a time.
+    pub here: VecDeque<UserKey>,
     found: bool,
     /// The last look found nothing that is this node's.
     clean: bool,
@@ -84,9 +86,18 @@ impl Look {
         Self { runs: true, ..Self::default() }
     }
 
+    /// Mailboxes that were found and have not begun to go.
+    pub fn left(&self) -> usize {
+        self.queue.len() + self.here.len()
+    }
+
+    fn is_done(&self) -> bool {
+        self.left() == 0
+    }
+
     /// Whether nothing is left to be found.
     pub fn is_over(&self) -> bool {
-        self.clean && !self.is_wanted && !self.runs && self.queue.is_empty()
+        self.clean && !self.is_wanted && !self.runs && self.is_done()
     }
 }
 
@@ -94,9 +105,9 @@ impl Mesh {
     /// How many more users may be sent after their mailboxes at the moment.
     fn room_to_follow(&mut self, now: Stamp) -> usize {
         if !self.following.is_empty() {
-            // In half of the time that is left all have to be on their way, whether they arrive or not.
-            let time = self.drain_by.0.saturating_sub(now.0) / 2;
-            let each = time.saturating_mul(FOLLOWING as u64) / (self.look.queue.len() as u64 + 1);
+            // All have to be on their way before the time is over, whether they arrive or not.
+            let time = self.drain_by.0.saturating_sub(now.0) / 4 * 3;
+            let each = time.saturating_mul(FOLLOWING as u64) / (self.look.here.len() as u64 + 1);
             let patience = each.min(FOLLOWS_US);
             self.following.retain(|_, since| now.0.saturating_sub(since.0) < patience);
         }
@@ -330,12 +341,6 @@ impl Relay {
             }
         }
         let owner = self.claim_of(&user).map_or(from, |claim| claim.owner);
-        if self.slots.get(give.slot).is_some_and(|mailbox| !mailbox.sessions.is_empty())
-            && let Some(mesh) = &mut self.mesh
-            && mesh.draining
-        {
-            mesh.following.insert(hash, now);
-        }
         self.send_off(now, give.slot, owner, effects);
         self.commits.write(Write::Forget { user: user.clone() });
         let parked = self.slots.remove(give.slot);
@@ -482,20 +487,38 @@ impl Relay {
         }
     }
 
+    /// Whether the user has sessions at a mailbox that is in memory.
+    fn is_here(&self, user: &UserKey) -> bool {
+        let mailbox = self.slots.find(user).and_then(|slot| self.slots.get(slot));
+        mailbox.is_some_and(|mailbox| !mailbox.sessions.is_empty())
+    }
+
     /// Looks through the store when somebody's name has to be found, and goes on with what was found.
     pub(super) fn tick_look(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        let mut room = AT_ONCE.saturating_sub(mesh.gives.len()).min(mesh.room_to_follow(now));
-        while room > 0
-            && let Some(user) = self.mesh.as_mut().and_then(|mesh| mesh.look.queue.pop_front())
-        {
+        let mut room = AT_ONCE.saturating_sub(mesh.gives.len());
+        let mut follow = mesh.room_to_follow(now);
+        while room > 0 && follow > 0 {
+            let Some(user) = self.mesh.as_mut().and_then(|mesh| mesh.look.here.pop_front()) else { break };
+            (room, follow) = (room - 1, follow - 1);
+            if let Some(mesh) = &mut self.mesh {
+                mesh.following.insert(UserHash::of(&user), now);
+            }
+            self.leave(now, &user, effects);
+        }
+        while room > 0 {
+            let Some(user) = self.mesh.as_mut().and_then(|mesh| mesh.look.queue.pop_front()) else { break };
+            if self.is_here(&user) {
+                self.mesh.iter_mut().for_each(|mesh| mesh.look.here.push_back(user.clone()));
+                continue;
+            }
             room -= 1;
             self.leave(now, &user, effects);
         }
         let Some(mesh) = &mut self.mesh else { return };
         let look = &mut mesh.look;
         let early = look.again_at > now;
-        if look.is_wanted && !look.runs && !early && look.queue.is_empty() && mesh.gives.is_empty() {
+        if look.is_wanted && !look.runs && !early && look.is_done() && mesh.gives.is_empty() {
             (look.is_wanted, look.runs, look.found) = (false, true, false);
             look.again_at = Stamp(now.0 + LOOK_US);
             effects.push(Effect::Look);

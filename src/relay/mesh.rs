@@ -67,7 +67,7 @@ pub(super) struct Mesh {
     pub draining: bool,
     /// When the drain should be over.
     pub drain_by: Stamp,
-    /// Users who were here when their mailbox went, and have not come to its new owner yet: since when.
+    /// Users who are here, whose mailbox goes or has gone, and who have not come to its new owner yet: since when.
     pub following: Map<UserHash, Stamp>,
     pub look: Look,
     /// Mailboxes have changed hands since the outboxes were looked through.
@@ -124,7 +124,7 @@ impl Mesh {
             ("going", self.gives.len()),
             ("coming", self.takes.len()),
             ("left over", self.leftovers.len()),
-            ("leaving", self.look.queue.len()),
+            ("leaving", self.look.left()),
             ("looking", usize::from(self.look.is_wanted || self.look.runs)),
         ]
     }

@@ -259,7 +259,7 @@ impl Relay {
     /// Mailboxes that wait to be given away, and that are on their way.
     #[must_use]
     pub fn leaving(&self) -> usize {
-        self.mesh.as_ref().map_or(0, |mesh| mesh.look.queue.len() + mesh.gives.len())
+        self.mesh.as_ref().map_or(0, |mesh| mesh.look.left() + mesh.gives.len())
     }
 
     /// Writes the checkpoints of all mailboxes that changed, before the node stops.
