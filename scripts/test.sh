@@ -58,7 +58,7 @@ node_packages() {
 rust_tests() {
     export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
     # Root may make network namespaces; where even root may not, that is to be seen and not skipped.
-    [ "$(id -u)" -ne 0 ] || export HONGYAN_NEED_NAMESPACES=${HONGYAN_NEED_NAMESPACES:-1}
+    [ "$(id -u)" -ne 0 ] || export TEST_NEED_NAMESPACES=${TEST_NEED_NAMESPACES:-1}
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --no-fail-fast
     else

@@ -22,9 +22,9 @@ const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Add
 /// Names of the nodes, in the order of their addresses.
 pub const NAMES: [&str; 4] = ["north", "south", "west", "stray"];
 
-/// The program under test: `HONGYAN_FAULTS_BINARY`, or the one that was built with this test.
+/// The program under test: `TEST_FAULTS_BINARY`, or the one that was built with this test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("HONGYAN_FAULTS_BINARY")
+    std::env::var_os("TEST_FAULTS_BINARY")
         .map_or_else(|| env!("CARGO_BIN_EXE_hongyan").into(), PathBuf::from)
 }
 

@@ -226,7 +226,7 @@ async fn history(reader: &mut Device, peer: usize) -> Vec<String> {
     }
 }
 
-/// Prints the figures of a run, and appends them to the file that `HONGYAN_FAULTS_JSON` names.
+/// Prints the figures of a run, and appends them to the file that `TEST_FAULTS_JSON` names.
 ///
 /// * `more`: figures of this run alone.
 pub fn report(what: &str, sums: &Sums, more: &[(&str, String)]) {
@@ -258,7 +258,7 @@ pub fn report(what: &str, sums: &Sums, more: &[(&str, String)]) {
     rows.extend(more.iter().map(|(key, value)| (*key, value.clone())));
     println!("\n== {what}");
     rows.iter().for_each(|(key, value)| println!("{key:>46}  {value}"));
-    if let Some(path) = std::env::var_os("HONGYAN_FAULTS_JSON") {
+    if let Some(path) = std::env::var_os("TEST_FAULTS_JSON") {
         let figures: serde_json::Map<_, _> =
             rows.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
         let line = json!({ "run": what, "figures": figures });

@@ -81,7 +81,7 @@ async fn a_link_is_cut_and_then_one_direction_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_of_a_partition_work_and_everything_arrives_after_it() {
     let Some(scene) = Scene::begin() else { return };
-    let seconds = std::env::var("HONGYAN_FAULTS_PARTITION").ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = std::env::var("TEST_FAULTS_PARTITION").ok().and_then(|seconds| seconds.parse().ok());
     let lasts = Duration::from_secs(seconds.unwrap_or(10));
     let cluster = Cluster::start(scene.seed).await;
     let mut crowd = Crowd::gather(&cluster, scene.seed, SECONDS).await;

@@ -7,10 +7,10 @@
 //! | variable | |
 //! | --- | --- |
 //! | `HONGYAN_SEED` | replays all choices (not the scheduling) |
-//! | `HONGYAN_FAULTS_BINARY` | another program than the one just built, such as one of the release profile |
-//! | `HONGYAN_FAULTS_PARTITION` | seconds that the partition lasts; 10 |
-//! | `HONGYAN_FAULTS_JSON` | a file to which the figures are appended |
-//! | `HONGYAN_NEED_NAMESPACES` | `1`: a machine that allows no namespaces is a failure, not a skipped test |
+//! | `TEST_FAULTS_BINARY` | another program than the one just built, such as one of the release profile |
+//! | `TEST_FAULTS_PARTITION` | seconds that the partition lasts; 10 |
+//! | `TEST_FAULTS_JSON` | a file to which the figures are appended |
+//! | `TEST_NEED_NAMESPACES` | `1`: a machine that allows no namespaces is a failure, not a skipped test |
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Set to make a machine that allows no networks of its own a failure instead of a skipped test.
-const NEEDED: &str = "HONGYAN_NEED_NAMESPACES";
+const NEEDED: &str = "TEST_NEED_NAMESPACES";
 /// How long a connection within one network may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
