@@ -24,8 +24,7 @@ pub const NAMES: [&str; 4] = ["north", "south", "west", "stray"];
 
 /// The program under test: `TEST_FAULTS_BINARY`, or the one that was built with this test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("TEST_FAULTS_BINARY")
-        .map_or_else(|| env!("CARGO_BIN_EXE_hongyan").into(), PathBuf::from)
+    std::env::var_os("TEST_FAULTS_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_hongyan").into(), PathBuf::from)
 }
 
 /// Where clients are sent who are to go to that node; no such host exists.
