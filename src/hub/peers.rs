@@ -75,7 +75,7 @@ pub enum PeerNews {
 /// Reads the frames of a chunk.
 ///
 /// # Errors
-/// When it is not what [`Wires`] writes.
+/// When it is not frames behind each other, as the relay of another node sends them.
 pub fn read_chunk(mut chunk: &[u8], frames: &mut Vec<Frame>) -> Result<(), postcard::Error> {
     while !chunk.is_empty() {
         let (frame, rest) = postcard::take_from_bytes(chunk)?;
