@@ -20,6 +20,15 @@ impl Gone {
         self.0 = rest;
     }
 
+    /// The last parcel of a pack of `count` that is not done.
+    pub(in crate::store) fn last_left(&self, count: u32) -> Option<u32> {
+        let end = match self.0.last() {
+            Some(&(first, last)) if last.saturating_add(1) >= count => first,
+            _ => count,
+        };
+        end.checked_sub(1)
+    }
+
     /// Whether parcel `index` is done.
     pub(in crate::store) fn has(&self, index: u32) -> bool {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&index))

@@ -4,8 +4,8 @@
 //! parcels for one node in one batch are one row, a pack, which goes when all of them are done.
 //! A pack of which some are done has a second row beside it that says which; the usual done, of the oldest parcels up to
 //! some number, makes one of those at the most.
-//! Invariants: numbers of an outbox grow, so packs do not overlap; the index says what the rows say, as of the batch
-//! that is being built.
+//! Invariants: a parcel's number is above all that are there, so packs overlap in nothing that is left, and no two begin
+//! alike; the index says what the rows say, as of the batch that is being built.
 
 use super::{
     super::{StoreError, codec},
@@ -75,7 +75,10 @@ impl Outboxes {
         }
         if !self.open.contains_key(&peer) {
             let last = self.packs.range((peer, 0)..=(peer, u64::MAX)).next_back();
-            if last.is_some_and(|((_, first), pack)| first + u64::from(pack.count) > number) {
+            let left = |first: u64, pack: &Pack| Some(first + u64::from(pack.gone.last_left(pack.count)?));
+            // A relay that was started again counts on from the last parcel that is left; those of the pack after it are
+            // done, so that the packs overlap in nothing that is there.
+            if last.and_then(|((_, first), pack)| left(*first, pack)).is_some_and(|left| left >= number) {
                 return Err(StoreError::Engine(format!(
                     "parcel {number} for node {peer} does not come after the others"
                 )));
@@ -261,6 +264,24 @@ mod tests {
     fn open_again(store: Embedded, path: &Path) -> Embedded {
         drop(store);
         open(path)
+    }
+
+    #[test]
+    fn numbers_go_on_from_the_last_parcel_that_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(folder.path());
+        store.commit(&(1..=5).map(put).collect::<Vec<_>>()).unwrap();
+        store.commit(&[done(3, 5)]).unwrap();
+        store = open_again(store, folder.path());
+        store.commit(&[put(3), put(4)]).unwrap();
+        assert_eq!((there(&store), rows(&store)), (vec![1, 2, 3, 4], 3));
+        store.commit(&[done(4, 4), put(4)]).unwrap();
+        store = open_again(store, folder.path());
+        assert_eq!(there(&store), [1, 2, 3, 4]);
+        store.commit(&[done(2, 3)]).unwrap();
+        assert_eq!(there(&store), [1, 4]);
+        store.commit(&[done(1, 9)]).unwrap();
+        assert_eq!((there(&store), rows(&store)), (vec![], 0));
     }
 
     #[test]
