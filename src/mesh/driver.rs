@@ -294,7 +294,13 @@ pub(super) async fn membership(
                     }
                 }
                 SwimInput::LinkUp(peer) => swim.link_up(now, peer),
-                SwimInput::LinkDown { node, left } => swim.link_down(now, node, left),
+                SwimInput::LinkDown { node, left } => {
+                    swim.link_down(now, node, left);
+                    if left && swim.has_left(node) {
+                        // It may have been known to be down before it was known why.
+                        shared.dialler.lock().left(node);
+                    }
+                }
                 SwimInput::Leave(told) => {
                     swim.leave(now);
                     left.push(told);

@@ -36,6 +36,9 @@ pub(super) const MAX_PACKET: usize = 1_400;
 const MAX_MEMBERS: usize = 1_024;
 /// How often a peer that is linked and not a member is told again that this node is there.
 const ANNOUNCE: Duration = Duration::from_secs(5);
+/// How long a node that is down by what others say, and whose link is still up, has for the last word on that link:
+/// one that leaves says so there, and gossip about it may be faster.
+const LAST_WORD: Duration = Duration::from_millis(300);
 /// How long a member that is down is remembered as such.
 const FORGET: Duration = Duration::from_secs(3_600);
 
@@ -75,6 +78,8 @@ pub(super) struct Swim {
     /// Who the owner thinks is up, with the incarnation that it was told.
     told: BTreeMap<NodeId, u64>,
     left: BTreeSet<NodeId>,
+    /// Who went down while a link with it is up, and until when [`LAST_WORD`] is waited for.
+    unsaid: BTreeMap<NodeId, Instant>,
     leaving: bool,
     defunct: bool,
 }
@@ -114,6 +119,7 @@ impl Swim {
             up: BTreeMap::new(),
             told: BTreeMap::new(),
             left: BTreeSet::new(),
+            unsaid: BTreeMap::new(),
             leaving: false,
             defunct: false,
         }
@@ -202,8 +208,13 @@ impl Swim {
     /// * `left`: whether the peer said that it leaves.
     pub(super) fn link_down(&mut self, now: Instant, node: NodeId, left: bool) {
         self.linked.remove(&node);
+        self.unsaid.remove(&node);
         if !left || self.leaving {
             return;
+        }
+        if self.told.contains_key(&node) && !self.up.contains_key(&node) {
+            // Gossip was faster than the link.
+            self.left.insert(node);
         }
         let gone = self.foca.iter_members().map(foca::Member::id).find(|id| id.node() == node).cloned();
         if let Some(identity) = gone {
@@ -227,6 +238,7 @@ impl Swim {
         if self.leaving {
             return;
         }
+        self.unsaid.retain(|_, until| *until > now);
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
             let timer = entry.remove();
             // An error says that a probe was not finished in time, and that is seen to by starting the next.
@@ -245,7 +257,8 @@ impl Swim {
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        self.timers.first_key_value().map_or(self.announce, |((at, _), _)| self.announce.min(*at))
+        let timer = self.timers.first_key_value().map(|((at, _), _)| at);
+        self.unsaid.values().chain(timer).copied().fold(self.announce, Instant::min)
     }
 
     /// Takes over what the detector wants done.
@@ -263,12 +276,17 @@ impl Swim {
             self.defunct = matches!(notice, foca::OwnedNotification::Defunct) && !self.leaving;
         }
         if changed {
+            let before = std::mem::take(&mut self.up);
             self.up = self
                 .foca
                 .iter_members()
                 .map(|member| (member.id().node(), member.id().member.clone()))
                 .collect();
             self.left.retain(|node| !self.up.contains_key(node));
+            self.unsaid.retain(|node, _| !self.up.contains_key(node));
+            let gone = before.into_keys().filter(|node| !self.up.contains_key(node));
+            let unsaid = gone.filter(|node| self.linked.contains_key(node) && !self.left.contains(node));
+            self.unsaid.extend(unsaid.map(|node| (node, now + LAST_WORD)));
         }
     }
 
@@ -294,14 +312,19 @@ impl Swim {
 
     /// Whether there is something that the owner was not told.
     pub(super) fn has_news(&self) -> bool {
-        self.told.len() != self.up.len()
+        self.gone().is_some()
             || self.up.iter().any(|(node, member)| self.told.get(node) != Some(&member.incarnation))
+    }
+
+    /// Who is down and not told to be.
+    fn gone(&self) -> Option<NodeId> {
+        let down = |node: &&NodeId| !self.up.contains_key(node) && !self.unsaid.contains_key(node);
+        self.told.keys().find(down).copied()
     }
 
     /// The next thing to tell the owner. What came and went between two of these calls is not told.
     pub(super) fn news(&mut self) -> Option<Event> {
-        let gone = self.told.keys().find(|node| !self.up.contains_key(node)).copied();
-        if let Some(node) = gone {
+        if let Some(node) = self.gone() {
             self.told.remove(&node);
             let left = self.left.remove(&node);
             return Some(if left { Event::MemberLeft { node } } else { Event::MemberDown { node } });

@@ -172,9 +172,30 @@ fn whoever_leaves_is_gone_at_once() {
     world.unlink("a", "b", true);
     world.carry();
     assert_eq!(world.events("a"), [Event::MemberLeft { node: NodeId::of("b") }]);
-    world.pass(Duration::from_millis(500));
-    assert_eq!(world.events("c").len(), 1);
+    // Gossip is faster than the end of the link.
+    world.pass(Duration::from_millis(250));
+    assert!(world.nodes[&NodeId::of("c")].up.len() == 1);
+    assert_eq!(world.events("c"), []);
+    world.nodes.get_mut(&NodeId::of("c")).unwrap().link_down(now, NodeId::of("b"), true);
+    assert_eq!(world.events("c"), [Event::MemberLeft { node: NodeId::of("b") }]);
     assert_eq!(world.nodes[&NodeId::of("b")].timers.len(), 0);
+}
+
+#[test]
+fn the_last_word_of_a_link_is_not_waited_for_for_ever() {
+    let mut world = World::of(&["a", "b", "c"]);
+    for (a, b) in [("a", "b"), ("b", "c"), ("a", "c")] {
+        world.link(a, b);
+    }
+    world.pass(Duration::from_secs(2));
+    world.events("c");
+    let now = world.now;
+    world.nodes.get_mut(&NodeId::of("b")).unwrap().leave(now);
+    world.carry();
+    let c = world.nodes.get_mut(&NodeId::of("c")).unwrap();
+    assert_eq!((c.news(), c.deadline() <= now + LAST_WORD), (None, true));
+    world.pass(LAST_WORD);
+    assert_eq!(world.events("c"), [Event::MemberDown { node: NodeId::of("b") }]);
 }
 
 #[test]
