@@ -16,7 +16,7 @@ use crate::{
         check_id, class_flags,
     },
     relay::{Answer, Command, Input, Outgoing, ReadMark, Refused, ReplyTo},
-    store::{Page, StoreError},
+    store::{Page, StoreError, doubles},
 };
 use bytes::Bytes;
 use std::sync::{Arc, atomic::Ordering};
@@ -346,7 +346,11 @@ async fn recall(
     extra: Arc<str>,
 ) -> Result<(), Wrong> {
     let log = conversation.log(&session.user);
-    let original = session.edge.hub.read(move |store| store.message(&log, at, id)).await?;
+    let found = session.edge.hub.read(move |store| match store.message(&log, at, id)? {
+        Some(message) => doubles::shown(store, &log, message).map(Some),
+        None => Ok(None),
+    });
+    let original = found.await?;
     let Some(original) = original else {
         return Err(Wrong(Code::NotFound, "no such message in this conversation".into()));
     };
@@ -379,7 +383,7 @@ async fn history(
 ) -> Result<(), Wrong> {
     let viewer = session.user.clone();
     let found = session.edge.hub.read(move |store| {
-        store.history(&conversation.log(&viewer), page, limit, &|message| {
+        doubles::history(store, &conversation.log(&viewer), page, limit, &|message| {
             message.flags.has(Flags::STORED)
                 && !(message.flags.has(Flags::NO_SENDER_COPY)
                     && message.from == viewer

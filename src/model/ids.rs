@@ -1,5 +1,6 @@
 //! Names of things: users, devices, messages.
 
+use super::Stamp;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Visitor},
@@ -165,6 +166,12 @@ impl MessageId {
 }
 
 impl MessageId {
+    /// When it was made, of an id that is a ULID.
+    #[must_use]
+    pub const fn made(self) -> Stamp {
+        Stamp::from_millis((self.0 >> 80) as u64)
+    }
+
     fn digits(self) -> [u8; 26] {
         std::array::from_fn(|i| ALPHABET[(self.0 >> (125 - 5 * i)) as usize & 31])
     }

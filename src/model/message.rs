@@ -5,6 +5,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// How far a client's clock may be off for its ULIDs to tell when it first sent something, in microseconds.
+pub const MAX_CLIENT_SKEW_US: u64 = 60_000_000;
+
 /// Bits that travel with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flags(pub u8);
@@ -22,6 +25,9 @@ impl Flags {
     pub const RECALLED: Self = Self(16);
     /// Sent through the server API without a copy for the sender: not in his history either.
     pub const NO_SENDER_COPY: Self = Self(32);
+    /// When it was accepted, its sender's mailbox could not tell whether an earlier owner had accepted it already: a log may
+    /// hold it twice, at two times.
+    pub const DOUBTED: Self = Self(64);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -90,6 +96,21 @@ impl Message {
             Kind::System => Log::system(&self.from, &self.to),
             _ => Log::group(self.kind, self.from.app(), &self.to),
         }
+    }
+
+    /// Where this one is [`Flags::DOUBTED`]: the first and the last moment at which another owner may have accepted it.
+    #[must_use]
+    pub fn doubted(&self) -> Option<(Stamp, Stamp)> {
+        // Nobody sends for longer what was not answered, and a ULID says when its sender began to.
+        const LONGEST_US: u64 = 600_000_000;
+        if !self.flags.has(Flags::DOUBTED) {
+            return None;
+        }
+        let since = match self.cid.parse::<MessageId>() {
+            Ok(ulid) => ulid.made().0.saturating_sub(MAX_CLIENT_SKEW_US),
+            Err(_) => self.at.0.saturating_sub(LONGEST_US),
+        };
+        Some((Stamp(since), Stamp(self.at.0.saturating_add(MAX_CLIENT_SKEW_US))))
     }
 
     /// The message as it stands after it was taken back.

@@ -18,6 +18,6 @@ pub use conversation::{Conversation, Kind, Log};
 pub use entry::{Change, Entry, EntryRow, What};
 pub use epoch::{BadReign, Epoch, Reign};
 pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};
-pub use message::{Content, ContentError, Flags, MAX_DEPTH, Message, Push};
+pub use message::{Content, ContentError, Flags, MAX_CLIENT_SKEW_US, MAX_DEPTH, Message, Push};
 pub use node::{NodeId, UserHash};
 pub use parcel::{Item, Parcel};

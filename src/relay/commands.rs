@@ -283,37 +283,56 @@ impl Relay {
             }
         }
         let own = mine.filter(|_| peer == user).map(Addressee::Here);
-        let theirs = match own.unwrap_or_else(|| self.addressee(now, &peer, None, again, effects)) {
+        // They may have it from an earlier owner, of another time.
+        let since = original.doubted().map(|doubted| doubted.0);
+        let theirs = match own.unwrap_or_else(|| self.addressee(now, &peer, since, again, effects)) {
             Addressee::Waits => return,
             Addressee::Here(slot) => Some(slot),
             Addressee::Away => None,
         };
         let recalled = Arc::new(original.recalled());
-        self.commits.write(Write::Body(recalled.clone()));
+        self.take_back(&recalled, original.at);
         let pos = self.clock.tick(now);
         let by: Arc<str> = user.id().into();
-        let change = |owner: &UserKey| Change::Recall {
+        let change = |owner: &UserKey, at| Change::Recall {
             conversation: original.conversation(owner),
             id: original.id,
-            at: original.at,
+            at,
             by: by.clone(),
             extra: extra.clone(),
         };
         match theirs {
             Some(_) if theirs == mine => {}
-            Some(slot) => self.change(now, slot, pos, change(&peer), None),
+            Some(slot) => {
+                let at = self.had(slot, original.id).filter(|_| since.is_some()).unwrap_or(original.at);
+                if at != original.at {
+                    self.take_back(&recalled, at);
+                }
+                self.change(now, slot, pos, change(&peer, at), None);
+            }
             None => {
                 let item = Item::Recall { message: recalled, by: by.clone(), extra: extra.clone() };
-                let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since: None };
+                let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since };
                 self.post(Arc::new(parcel));
             }
         }
         match mine {
             Some(slot) => {
-                self.change(now, slot, pos, change(&user), Some((to, Answer::Recalled { place: None })));
+                let answer = Answer::Recalled { place: None };
+                self.change(now, slot, pos, change(&user, original.at), Some((to, answer)));
             }
             None => self.commits.after(After::Reply { to, answer: Ok(Answer::Recalled { place: None }) }),
         }
+    }
+
+    /// Empties the message that was accepted at `at`.
+    pub(super) fn take_back(&mut self, recalled: &Arc<Message>, at: Stamp) {
+        let message = if recalled.at == at {
+            recalled.clone()
+        } else {
+            Arc::new(Message { at, ..Message::clone(recalled) })
+        };
+        self.commits.write(Write::Body(message));
     }
 
     /// Puts a change at the end of a mailbox, and tells of it once it is durable.

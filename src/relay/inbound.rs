@@ -68,7 +68,8 @@ impl Inbound {
 #[derive(Debug)]
 pub(super) struct Known {
     since: Stamp,
-    messages: Map<MessageId, ()>,
+    /// And when they were accepted.
+    messages: Map<MessageId, Stamp>,
     recalls: Map<MessageId, ()>,
 }
 
@@ -81,8 +82,8 @@ impl Known {
 
     pub fn add(&mut self, row: &EntryRow) {
         match row {
-            EntryRow::Message { id, .. } => {
-                self.messages.insert(*id, ());
+            EntryRow::Message { id, at, .. } => {
+                self.messages.insert(*id, *at);
             }
             EntryRow::Change(Change::Recall { id, .. }) => {
                 self.recalls.insert(*id, ());
@@ -91,8 +92,9 @@ impl Known {
         }
     }
 
-    pub fn holds(&self, id: MessageId) -> bool {
-        self.messages.contains_key(&id)
+    /// When the message of that id was accepted, if it is here.
+    pub fn at(&self, id: MessageId) -> Option<Stamp> {
+        self.messages.get(&id).copied()
     }
 
     pub fn is_full(&self) -> bool {
@@ -267,7 +269,7 @@ impl Relay {
         let known = mailbox.known.as_ref();
         match &parcel.item {
             Item::Message(message) => {
-                if known.is_some_and(|known| known.holds(message.id)) {
+                if known.is_some_and(|known| known.at(message.id).is_some()) {
                     return;
                 }
                 self.hear(now, message.at);
@@ -289,15 +291,11 @@ impl Relay {
                     return;
                 }
                 let conversation = message.conversation(&parcel.to);
-                self.commits.write(Write::Body(message.clone()));
+                let at = known.and_then(|known| known.at(message.id)).unwrap_or(message.at);
+                self.take_back(message, at);
                 let pos = self.clock.tick(now);
-                let change = Change::Recall {
-                    conversation,
-                    id: message.id,
-                    at: message.at,
-                    by: by.clone(),
-                    extra: extra.clone(),
-                };
+                let change =
+                    Change::Recall { conversation, id: message.id, at, by: by.clone(), extra: extra.clone() };
                 self.change(now, slot, pos, change, None);
             }
         }

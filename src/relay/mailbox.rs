@@ -265,11 +265,6 @@ impl Mailbox {
         self.chain.last().map(|epoch| epoch.reign)
     }
 
-    /// Whether it is known to hold that message.
-    pub fn holds(&self, id: MessageId) -> bool {
-        self.known.as_ref().is_some_and(|known| known.holds(id))
-    }
-
     /// Whether it had other owners before this node.
     pub fn had_others(&self) -> bool {
         self.chain.len() > 1 || self.recovered_at().is_some()

@@ -29,6 +29,8 @@ pub(super) enum Sabotage {
     ClockNotRaised,
     /// Two mailboxes are made one without looking at the ids (P3).
     MergeForgetsIds,
+    /// A send that an earlier owner may have accepted is not marked as such (P3, history).
+    DoubtsNotMarked,
     /// Half of what a comparison of claims finds is passed over.
     DigestIgnoresBuckets,
     /// A cursor is taken as it is, whoever gave it (P6).

@@ -10,13 +10,13 @@ use super::{
     slots::Slot,
 };
 use crate::{
-    model::{Entry, EntryRow, Flags, Item, Kind, Message, MessageId, Parcel, Stamp, UserHash, UserKey, What},
+    model::{
+        Entry, EntryRow, Flags, Item, Kind, MAX_CLIENT_SKEW_US, Message, MessageId, Parcel, Stamp, UserHash,
+        UserKey, What,
+    },
     store::Write,
 };
 use std::{sync::Arc, time::Duration};
-
-/// How far a client's clock may be off for its ULIDs to tell a new send from a retry, in microseconds.
-const MAX_CLIENT_SKEW_US: u64 = 60_000_000;
 
 /// Where an addressee's mailbox is.
 pub(super) enum Addressee {
@@ -30,7 +30,8 @@ pub(super) enum Addressee {
 enum Target {
     Mailbox(Slot),
     Parcel(UserKey, Option<Stamp>),
-    Nobody,
+    /// Its mailbox has it, from then.
+    Had(Stamp),
 }
 
 impl Relay {
@@ -72,15 +73,21 @@ impl Relay {
         let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
             Addressee::Waits => return,
             // The owner before this one delivered it, and its sender did not hear of that.
-            Addressee::Here(slot) if sender != Some(slot) && self.has(slot, id) => Target::Nobody,
-            Addressee::Here(slot) => Target::Mailbox(slot),
+            Addressee::Here(slot) => match self.had(slot, id).filter(|_| sender != Some(slot)) {
+                Some(at) => Target::Had(at),
+                None => Target::Mailbox(slot),
+            },
             Addressee::Away => Target::Parcel(peer, since),
         };
         if self.commits.pending() >= self.limits.pending {
             let why = Refused::Busy(Duration::from_millis(200));
             return effects.push(Effect::Reply { to, answer: Err(why) });
         }
-        self.accept(now, to, id, from, out, sender, target);
+        let doubted = since.is_some();
+        #[cfg(test)]
+        let doubted = doubted && !self.broken(super::sabotage::Sabotage::DoubtsNotMarked);
+        let flags = out.flags.with(Flags::DOUBTED, doubted);
+        self.accept(now, to, id, from, Outgoing { flags, ..out }, sender, target);
     }
 
     /// Since when the addressee may have a message that this mailbox knows nothing of: set when an owner before this one may
@@ -89,7 +96,7 @@ impl Relay {
         let mailbox = self.slots.get(slot)?;
         let own = mailbox.chain.last()?;
         // A ULID begins with the time at which the client made it; nobody accepted it before.
-        let made = out.cid.parse::<MessageId>().ok().map(|ulid| Stamp::from_millis((ulid.0 >> 80) as u64));
+        let made = out.cid.parse::<MessageId>().ok().map(MessageId::made);
         if out.again {
             return Some(made.map_or(Stamp::ZERO, |made| Stamp(made.0.saturating_sub(MAX_CLIENT_SKEW_US))));
         }
@@ -106,8 +113,9 @@ impl Relay {
         (now < mailbox.doubtful_until).then_some(since)
     }
 
-    fn has(&self, slot: Slot, id: MessageId) -> bool {
-        self.slots.get(slot).is_some_and(|mailbox| mailbox.holds(id))
+    /// When the message that this mailbox has under that id was accepted, as far as that is in memory.
+    pub(super) fn had(&self, slot: Slot, id: MessageId) -> Option<Stamp> {
+        self.slots.get(slot)?.known.as_ref()?.at(id)
     }
 
     /// Where the mailbox of `user` is, to put something into it.
@@ -183,8 +191,10 @@ impl Relay {
         target: Target,
     ) {
         // One stamp is the message's time and its position in every mailbox of this node: the clock is above
-        // every position that this node ever gave.
-        let at = self.clock.tick(now);
+        // every position that this node ever gave. One that its addressee has keeps its time and stands in the log already.
+        let pos = self.clock.tick(now);
+        let had = if let Target::Had(at) = target { Some(at) } else { None };
+        let at = had.unwrap_or(pos);
         let flags = out.flags.with(Flags::NO_SENDER_COPY, sender.is_none());
         let message = Arc::new(Message {
             id,
@@ -198,7 +208,7 @@ impl Relay {
             cid: out.cid,
             push: out.push,
         });
-        if sender.is_some() || matches!(target, Target::Mailbox(_)) {
+        if had.is_none() && (sender.is_some() || matches!(target, Target::Mailbox(_))) {
             self.commits.write(Write::Body(message.clone()));
         }
         let answer = Answer::Sent { id, at, place: None, dup: false };
@@ -208,7 +218,7 @@ impl Relay {
         }
         let answer = match sender {
             Some(slot) => {
-                self.append_message(now, slot, at, &message, true, Some((to, answer)));
+                self.append_message(now, slot, pos, &message, true, Some((to, answer)));
                 None
             }
             None => Some(answer),
@@ -221,7 +231,7 @@ impl Relay {
                 let parcel = Parcel { to: user, from, item: Item::Message(message), since };
                 self.post(Arc::new(parcel));
             }
-            Target::Nobody => {}
+            Target::Had(_) => {}
         }
         if let Some(answer) = answer {
             self.commits.after(After::Reply { to, answer: Ok(answer) });

@@ -9,6 +9,7 @@
 
 pub mod codec;
 mod commit;
+pub mod doubles;
 pub mod embedded;
 pub mod memory;
 

@@ -116,19 +116,13 @@ impl Crowd {
     }
 
     /// All that they wrote stands once and in order in both mailboxes and in both histories, at a reader's who comes new.
-    /// Returns how often something stood twice in a history, see `may_be_double`.
-    ///
-    /// * `may_be_double`: a known fault, not a promise. A send that one owner has stored and not answered is stored again by
-    ///   the next, with another time. The mailboxes become one and have it once, by its id; the log of the conversation is
-    ///   ordered by time and has it twice.
-    pub async fn audit(&self, cluster: &Cluster, may_be_late: &May<'_>, may_be_double: &May<'_>) -> usize {
+    pub async fn audit(&self, cluster: &Cluster, may_be_late: &May<'_>) {
         let sent = self.books.sent();
-        let mut doubles = 0;
         for user in 0..USERS {
             let node = self.books.place(user).node.expect("he is somewhere");
             let mailbox = read(cluster, node, user).await;
             let mine = |pair: &Pair| pair.0 == user || pair.1 == user;
-            check(&format!("mailbox of {}", name(user)), &sent, &mine, (may_be_late, &never), &mailbox);
+            check(&format!("mailbox of {}", name(user)), &sent, &mine, may_be_late, &mailbox);
             let mut historian = device(cluster, node, user, "historian", None).await;
             for peer in (0..USERS)
                 .filter(|peer| sent.keys().any(|pair| *pair == (user, *peer) || *pair == (*peer, user)))
@@ -136,10 +130,9 @@ impl Crowd {
                 let ours = |pair: &Pair| [(user, peer), (peer, user)].contains(pair);
                 let history = history(&mut historian, peer).await;
                 let what = format!("history of {} and {}", name(user), name(peer));
-                doubles += check(&what, &sent, &ours, (may_be_late, may_be_double), &history);
+                check(&what, &sent, &ours, may_be_late, &history);
             }
         }
-        doubles
     }
 }
 
@@ -151,28 +144,21 @@ pub fn never(_: Pair, _: &Sent) -> bool {
     false
 }
 
-/// These texts are these messages, each once, those of one sender to one receiver in order; gives how many were there twice.
+/// These texts are these messages, each once, those of one sender to one receiver in order.
 fn check(
     what: &str,
     sent: &BTreeMap<Pair, Vec<Sent>>,
     of: &dyn Fn(&Pair) -> bool,
-    (may_be_late, may_be_double): (&May<'_>, &May<'_>),
+    may_be_late: &May<'_>,
     texts: &[String],
-) -> usize {
-    let mut doubles = 0;
+) {
     let mut there: BTreeMap<Pair, Vec<usize>> = BTreeMap::new();
     for text in texts {
         let (pair, number) = parse(text).unwrap_or_else(|| panic!("{what}: nobody sent {text}"));
         there.entry(pair).or_default().push(number);
     }
     for (pair, list) in sent.iter().filter(|(pair, _)| of(pair)) {
-        let mut numbers = there.remove(pair).unwrap_or_default();
-        let mut met = BTreeSet::new();
-        let before = numbers.len();
-        numbers.retain(|number| {
-            met.insert(*number) || !list.get(*number).is_some_and(|sent| may_be_double(*pair, sent))
-        });
-        doubles += before - numbers.len();
+        let numbers = there.remove(pair).unwrap_or_default();
         let once: BTreeSet<_> = numbers.iter().copied().collect();
         let missing: Vec<_> = (0..list.len()).filter(|number| !once.contains(number)).collect();
         assert!(missing.is_empty(), "{what}: of {pair:?} these are missing: {missing:?}");
@@ -182,7 +168,6 @@ fn check(
         assert!(bad.is_empty(), "{what}: of {pair:?} these are out of order: {bad:?}");
     }
     assert!(there.is_empty(), "{what}: {there:?} should not be there");
-    doubles
 }
 
 /// A device of a user at a node, live.

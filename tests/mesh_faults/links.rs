@@ -73,8 +73,7 @@ async fn a_link_is_cut_and_then_one_direction_of_it() {
     crowd::report("one link of three cut for 6 s, then one direction of it for 6 s", &sums, &more);
     sums.check();
     nobody_moved(&crowd);
-    let doubles = crowd.audit(&cluster, &may_be_late, &may_be_late).await;
-    println!("{doubles} messages stand twice in a history");
+    crowd.audit(&cluster, &may_be_late).await;
     cluster.check_logs();
 }
 
@@ -147,8 +146,7 @@ async fn both_sides_of_a_partition_work_and_everything_arrives_after_it() {
     assert!(slowest < 5 * SECOND, "within a side a message took {slowest:?}");
     assert!(!open.is_empty(), "nobody wrote to the other side");
     nobody_moved(&crowd);
-    let doubles = crowd.audit(&cluster, &may_be_late, &may_be_late).await;
-    println!("{doubles} messages stand twice in a history");
+    crowd.audit(&cluster, &may_be_late).await;
     cluster.check_logs();
 }
 
@@ -183,6 +181,6 @@ async fn cables_that_are_long_and_lose_one_packet_in_fifty() {
     crowd::report("all cables 40 to 50 ms long, 2 % lost, for 15 s", &sums, &more);
     sums.check();
     nobody_moved(&crowd);
-    crowd.audit(&cluster, &never, &never).await;
+    crowd.audit(&cluster, &never).await;
     cluster.check_logs();
 }

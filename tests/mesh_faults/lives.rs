@@ -91,7 +91,7 @@ async fn a_node_is_killed_and_what_it_alone_had_comes_when_it_is_back() {
         );
     }
     assert!(reconnected.iter().all(|time| *time < SERVED), "{reconnected:?}");
-    crowd.audit(&cluster, &may_be_late, &never).await;
+    crowd.audit(&cluster, &may_be_late).await;
     cluster.check_logs();
 }
 
@@ -138,7 +138,7 @@ async fn each_node_in_turn_is_drained_and_started_again() {
     assert_eq!(sums.again, 0, "entries that came twice over the wire");
     let slowest = quantile(&during, 0.99);
     assert!(slowest < 3 * SECOND, "the gap p99 during drains is {slowest:?}");
-    crowd.audit(&cluster, &never, &never).await;
+    crowd.audit(&cluster, &never).await;
     cluster.check_logs();
 }
 

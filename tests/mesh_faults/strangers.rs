@@ -155,7 +155,7 @@ async fn bad_peers_are_refused_with_a_reason_and_nobody_else_notices() {
     for user in 0..USERS {
         assert!(crowd.books.place(user).outages.is_empty(), "user {user} had to connect again");
     }
-    crowd.audit(&cluster, &never, &never).await;
+    crowd.audit(&cluster, &never).await;
     // Their links are as they were in the beginning.
     for node in &cluster.nodes {
         let down = |line: &serde_json::Value| {

@@ -84,6 +84,7 @@ planted! {
     forgetting_before_the_other_has_it_is_found: ForgetsBeforeTaken;
     a_clock_that_is_not_raised_is_found: ClockNotRaised;
     a_merge_that_forgets_ids_is_found: MergeForgetsIds;
+    a_double_that_is_not_marked_is_found: DoubtsNotMarked;
     a_digest_that_ignores_buckets_is_found: DigestIgnoresBuckets;
     a_cursor_of_any_reign_is_found: CursorOfAnyReign;
 }

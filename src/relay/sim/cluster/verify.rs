@@ -4,7 +4,7 @@ use super::world::{USERS, World};
 use crate::{
     model::{Change, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserHash, UserKey},
     relay::mailbox::Mailbox,
-    store::Store,
+    store::{Page, Store, doubles},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,7 @@ impl World {
             self.verify_order(&logs);
         }
         self.verify_unread(&owners, &logs);
+        self.verify_history(&owners, &logs);
     }
 
     /// P4: all nodes agree who owns whom.
@@ -135,6 +136,43 @@ impl World {
                     meant.to,
                     meant.number
                 );
+            }
+        }
+    }
+
+    /// P3: what stands in a mailbox stands in the history of its conversation, and once.
+    fn verify_history(
+        &self,
+        owners: &BTreeMap<UserKey, usize>,
+        logs: &BTreeMap<UserKey, Vec<(Stamp, EntryRow)>>,
+    ) {
+        for (user, log) in logs {
+            let Some(&owner) = owners.get(user) else { continue };
+            for peer in USERS {
+                let of = Conversation { kind: Kind::Private, target: peer.into() };
+                let store = &self.nodes[owner].disk.store;
+                let page = Page::After(Stamp::ZERO);
+                let (shown, _) =
+                    doubles::history(store, &of.log(user), page, usize::MAX / 2, &|_| true).expect("memory");
+                let mut ids: Vec<_> = shown.iter().map(|message| message.id).collect();
+                let all = ids.len();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(
+                    ids.len(),
+                    all,
+                    "the history of {user:?} and {peer} shows something twice: {shown:#?}"
+                );
+                for (_, row) in log {
+                    if let EntryRow::Message { id, conversation, .. } = row
+                        && *conversation == of
+                    {
+                        assert!(
+                            ids.binary_search(id).is_ok(),
+                            "{id} is not in the history of {user:?} and {peer}"
+                        );
+                    }
+                }
             }
         }
     }
