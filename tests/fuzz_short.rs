@@ -73,6 +73,10 @@ const WORDS: &[&[u8]] = &[
     b"1979-05-27T07:32:00Z",
     b"..",
     b"=\n",
+    // Lengths as postcard writes them: 4 GiB, 4 TiB, and the highest of all.
+    b"\xff\xff\xff\xff\x0f",
+    b"\xff\xff\xff\xff\xff\x7f",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
 ];
 
 macro_rules! targets {
@@ -91,7 +95,7 @@ macro_rules! targets {
     };
 }
 
-targets! { frames body token ids content rows journal config mesh_hello mesh_frames mesh_members }
+targets! { frames body token ids content rows journal config mesh_hello mesh_frames mesh_members tunnel relay_frames }
 
 fn fuzz(name: &str) {
     let (_, target) = TARGETS.iter().find(|(is, _)| *is == name).expect("a target");

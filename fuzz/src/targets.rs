@@ -11,8 +11,8 @@ use hongyan::{
         body::{self, Encoding},
     },
     config::{self, Setting, Sources},
-    edge::frames,
-    mesh,
+    edge::{frames, tunnel},
+    hub, mesh,
     model::{Content, MessageId, Stamp, UserKey, check_id},
     store::{codec, embedded},
     token::{self, Claims, TokenError},
@@ -37,6 +37,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mesh_hello", mesh::fuzz_hello),
     ("mesh_frames", mesh::fuzz_frames),
     ("mesh_members", mesh::fuzz_swim),
+    ("tunnel", tunnel::wire::fuzz_wire),
+    ("relay_frames", hub::fuzz_chunk),
 ];
 
 const MAX_CONTENT: usize = 131_072;

@@ -4,8 +4,9 @@
  *
  *     <script src="https://im.example/sdk/RongIMLib.js"></script>
  *
- * A classic script: the globals are there when it has run. The engine (hongyan.js beside
- * it) is loaded by a dynamic import, from `init` on.
+ * A classic script: the globals are there when it has run, for the page's next script uses them.
+ * So all of it is one file: what a module would bring comes later than that. The engine (hongyan.js
+ * beside it) is loaded by a dynamic import, from `init` on.
  *
  * Where the builds of 2.x differ, this one is the union that suits pages of all of them:
  * values and callbacks as delivered by 2.0.6, classes and calls up to 2.9.2, arguments never

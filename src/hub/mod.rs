@@ -11,7 +11,7 @@ mod peers;
 mod reads;
 
 pub use driver::DriverEnd;
-pub use peers::{Links, PeerNews, Unsent, read_chunk};
+pub use peers::{Links, PeerNews, Unsent, fuzz_chunk, read_chunk};
 
 use crate::{
     metrics::Metrics,

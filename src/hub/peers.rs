@@ -196,6 +196,22 @@ impl Wire {
     }
 }
 
+/// Reads any bytes as a chunk.
+///
+/// # Panics
+/// When the decoder does, or what was read is not written the same or is far longer then: that is what is looked for.
+pub fn fuzz_chunk(bytes: &[u8]) {
+    let mut frames = Vec::new();
+    // Frames before the first that makes no sense are looked at too.
+    let _ = read_chunk(bytes, &mut frames);
+    let write = |chunk, frame| postcard::to_extend(frame, chunk).expect("what was read can be written");
+    let written = frames.iter().fold(Vec::new(), write);
+    // A second of too many nanoseconds is read as several seconds, which may take a byte more.
+    assert!(written.len() <= 2 * bytes.len(), "they hold more than came");
+    let mut again = Vec::new();
+    assert_eq!((read_chunk(&written, &mut again), &again), (Ok(()), &frames));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

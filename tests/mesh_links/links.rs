@@ -1,6 +1,6 @@
 //! Links and lanes.
 
-use crate::node::{Cluster, Node, PATIENCE, talk};
+use crate::node::{Cluster, Node, PATIENCE, acquainted, talk};
 use bytes::Bytes;
 use hongyan::{
     mesh::{Event, Lane, MeshHandle, MeshOptions, PeerState, SendError},
@@ -11,10 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_find_each_other_by_one_seed() {
     let cluster = Cluster::new(&["a", "b"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [mut a, mut b] = cluster.linked(["a", "b"], |_| {}).await;
     talk(&mut a, &mut b).await;
     let peers = a.handle.peers();
     assert_eq!(peers.len(), 1, "{peers:#?}");
@@ -30,12 +27,7 @@ async fn two_nodes_find_each_other_by_one_seed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_that_know_one_seed_are_all_linked() {
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    let mut c = cluster.start("c", &[&a]);
-    a.knows(&["b", "c"]).await;
-    b.knows(&["a", "c"]).await;
-    c.knows(&["a", "b"]).await;
+    let [mut a, mut b, mut c] = cluster.linked(["a", "b", "c"], |_| {}).await;
     talk(&mut b, &mut c).await;
     talk(&mut a, &mut c).await;
     for node in [&a, &b, &c] {
@@ -50,15 +42,7 @@ async fn addresses_may_be_of_the_newer_kind() {
         return; // this machine has none
     }
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let on_v6 = |name, seeds: &[&Node]| {
-        let mut options = cluster.options(name, seeds);
-        options.listen = v6.parse().unwrap();
-        options
-    };
-    let mut a = Node::start(on_v6("a", &[]));
-    let mut b = Node::start(on_v6("b", &[&a]));
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [mut a, mut b] = cluster.linked(["a", "b"], |options| options.listen = v6.parse().unwrap()).await;
     talk(&mut a, &mut b).await;
     // One that listens on the older kind alone says why it does not get there.
     let c = cluster.start("c", &[&a]);
@@ -133,14 +117,10 @@ async fn drink(node: &mut Node, count: u32) {
 async fn frames_arrive_in_order_on_every_lane_in_both_directions_under_load() {
     const COUNT: u32 = 20_000;
     let cluster = Cluster::new(&["a", "b"]);
-    let small = |mut options: MeshOptions| {
+    let small = |options: &mut MeshOptions| {
         (options.lane_frames, options.lane_bytes, options.events) = (500, 200_000, 16);
-        Node::start(options)
     };
-    let mut a = small(cluster.options("a", &[]));
-    let mut b = small(cluster.options("b", &[&a]));
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [mut a, mut b] = cluster.linked(["a", "b"], small).await;
     let pours = [(a.handle.clone(), b.id()), (b.handle.clone(), a.id())]
         .map(|(handle, to)| tokio::spawn(pour(handle, to, COUNT)));
     tokio::join!(drink(&mut a, COUNT), drink(&mut b, COUNT));
@@ -160,15 +140,11 @@ async fn frames_arrive_in_order_on_every_lane_in_both_directions_under_load() {
 async fn an_owner_that_does_not_listen_holds_senders_back_and_loses_nothing() {
     const COUNT: u32 = 30_000;
     let cluster = Cluster::new(&["a", "b"]);
-    let small = |mut options: MeshOptions| {
+    let small = |options: &mut MeshOptions| {
         (options.lane_frames, options.lane_bytes) = (500, 200_000);
         (options.events, options.event_bytes) = (8, 100_000);
-        Node::start(options)
     };
-    let mut a = small(cluster.options("a", &[]));
-    let mut b = small(cluster.options("b", &[&a]));
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [mut a, mut b] = cluster.linked(["a", "b"], small).await;
     let pour = tokio::spawn(pour(a.handle.clone(), b.id(), COUNT));
     // Longer than the idle timeout.
     a.listen(Duration::from_secs(5)).await;
@@ -184,10 +160,7 @@ async fn an_owner_that_does_not_listen_holds_senders_back_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuffed_lane_holds_up_no_other() {
     let cluster = Cluster::new(&["a", "b"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [a, mut b] = cluster.linked(["a", "b"], |_| {}).await;
     let to = b.id();
     let large = Bytes::from(vec![7; 4 << 20]);
     let mut stuffed = 0;
@@ -239,8 +212,7 @@ async fn both_dialling_at_once_end_with_one_link() {
         };
         let mut a = start("a", at_a, at_b);
         let mut b = start("b", at_b, at_a);
-        a.knows(&["b"]).await;
-        b.knows(&["a"]).await;
+        acquainted([&mut a, &mut b]).await;
         talk(&mut a, &mut b).await;
         tokio::join!(a.listen(Duration::from_millis(400)), b.listen(Duration::from_millis(400)));
         assert_eq!((a.links_with(b.id()), b.links_with(a.id())), (1, 1), "round {round}");
@@ -252,10 +224,7 @@ async fn both_dialling_at_once_end_with_one_link() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_breaks_comes_back() {
     let cluster = Cluster::new(&["a", "b"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [mut a, b] = cluster.linked(["a", "b"], |_| {}).await;
     let first = a.seen.iter().find_map(|event| match event {
         Event::LinkUp { generation, .. } => Some(*generation),
         _ => None,
@@ -273,14 +242,8 @@ async fn a_link_that_breaks_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_certificates_are_taken_up_and_links_stay() {
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let quick = |mut options: MeshOptions| {
-        options.certs_look = Duration::from_millis(30);
-        Node::start(options)
-    };
-    let mut a = quick(cluster.options("a", &[]));
-    let mut b = quick(cluster.options("b", &[&a]));
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let quick = |options: &mut MeshOptions| options.certs_look = Duration::from_millis(30);
+    let [mut a, mut b] = cluster.linked(["a", "b"], quick).await;
     let served = |before: Vec<u8>| {
         let to = a.handle.local_addr().unwrap();
         let certs = cluster.certs().to_owned();

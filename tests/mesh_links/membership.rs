@@ -1,7 +1,7 @@
 //! Who is in the cluster, as it comes and goes.
 
 use crate::{
-    node::{Cluster, Node, talk},
+    node::{Cluster, Node, acquainted, talk},
     wire::Wire,
 };
 use hongyan::mesh::{Event, Why};
@@ -24,6 +24,15 @@ impl Wired {
         Self { node, wire }
     }
 
+    /// `a`, `b` and `c`, which know each other; `a` is the others' seed.
+    async fn three(cluster: &Cluster) -> [Self; 3] {
+        let mut a = Self::start(cluster, "a", &[]).await;
+        let mut b = Self::start(cluster, "b", &[&a]).await;
+        let mut c = Self::start(cluster, "c", &[&a]).await;
+        acquainted([&mut a.node, &mut b.node, &mut c.node]).await;
+        [a, b, c]
+    }
+
     /// Cuts all that goes to and from this node, or mends it.
     fn cut_off(&self, others: &[&Wired], cut: bool) {
         self.wire.cut(cut);
@@ -36,12 +45,7 @@ impl Wired {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_dies_without_a_word_is_noticed_and_comes_back_as_a_later_start() {
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let mut a = Wired::start(&cluster, "a", &[]).await;
-    let mut b = Wired::start(&cluster, "b", &[&a]).await;
-    let mut c = Wired::start(&cluster, "c", &[&a]).await;
-    a.node.knows(&["b", "c"]).await;
-    b.node.knows(&["a", "c"]).await;
-    c.node.knows(&["a", "b"]).await;
+    let [mut a, b, mut c] = Wired::three(&cluster).await;
     let dead = b.node.id();
     b.cut_off(&[&a, &c], true);
     let start = Instant::now();
@@ -69,8 +73,7 @@ async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
     let cluster = Cluster::new(&["a", "b"]);
     let mut b = Wired::start(&cluster, "b", &[]).await;
     let mut a = Wired::start(&cluster, "a", &[&b]).await;
-    a.node.knows(&["b"]).await;
-    b.node.knows(&["a"]).await;
+    acquainted([&mut a.node, &mut b.node]).await;
     let mut options = b.node.options.clone();
     options.incarnation += 1;
     b.cut_off(&[&a], true);
@@ -93,12 +96,7 @@ async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_leaves_is_gone_at_once() {
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    let mut c = cluster.start("c", &[&a]);
-    a.knows(&["b", "c"]).await;
-    b.knows(&["a", "c"]).await;
-    c.knows(&["a", "b"]).await;
+    let [mut a, b, mut c] = cluster.linked(["a", "b", "c"], |_| {}).await;
     let start = Instant::now();
     b.handle.leave().await;
     assert_eq!(tokio::join!(a.gone(b.id()), c.gone(b.id())), (true, true));
@@ -117,12 +115,7 @@ async fn a_node_that_leaves_is_gone_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_of_a_partition_find_each_other_again() {
     let cluster = Cluster::new(&["a", "b", "c"]);
-    let mut a = Wired::start(&cluster, "a", &[]).await;
-    let mut b = Wired::start(&cluster, "b", &[&a]).await;
-    let mut c = Wired::start(&cluster, "c", &[&a]).await;
-    a.node.knows(&["b", "c"]).await;
-    b.node.knows(&["a", "c"]).await;
-    c.node.knows(&["a", "b"]).await;
+    let [mut a, mut b, mut c] = Wired::three(&cluster).await;
     // The one that has no seed is cut off.
     a.cut_off(&[&b, &c], true);
     let alone = a.node.id();

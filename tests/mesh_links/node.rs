@@ -52,6 +52,27 @@ impl Cluster {
     pub fn start(&self, name: &str, seeds: &[&Node]) -> Node {
         Node::start(self.options(name, seeds))
     }
+
+    /// Nodes that are all linked; the first is the only seed of the others.
+    pub async fn linked<const N: usize>(
+        &self,
+        names: [&str; N],
+        change: impl Fn(&mut MeshOptions),
+    ) -> [Node; N] {
+        let mut seeds = Vec::new();
+        let mut nodes = names.map(|name| {
+            let mut options = self.options(name, &[]);
+            options.seeds.clone_from(&seeds);
+            change(&mut options);
+            let node = Node::start(options);
+            if seeds.is_empty() {
+                seeds.push(node.handle.me().address.to_string());
+            }
+            node
+        });
+        acquainted(nodes.each_mut()).await;
+        nodes
+    }
 }
 
 /// A running node.
@@ -224,6 +245,15 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         options
+    }
+}
+
+/// Waits until each of the nodes knows all others.
+pub async fn acquainted<const N: usize>(nodes: [&mut Node; N]) {
+    let names: Vec<_> = nodes.iter().map(|node| node.name().to_owned()).collect();
+    for node in nodes {
+        let others: Vec<_> = names.iter().map(String::as_str).filter(|name| *name != node.name()).collect();
+        node.knows(&others).await;
     }
 }
 

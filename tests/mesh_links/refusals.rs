@@ -20,10 +20,7 @@ struct Pair {
 impl Pair {
     async fn new(names: &[&str]) -> Self {
         let cluster = Cluster::new(&[&["a", "b"], names].concat());
-        let mut a = cluster.start("a", &[]);
-        let mut b = cluster.start("b", &[&a]);
-        a.knows(&["b"]).await;
-        b.knows(&["a"]).await;
+        let [a, b] = cluster.linked(["a", "b"], |_| {}).await;
         Self { cluster, a, b }
     }
 

@@ -10,10 +10,7 @@ use std::time::{Duration, Instant};
 async fn small_frames_on_one_lane() {
     const COUNT: usize = 2_000_000;
     let cluster = Cluster::new(&["a", "b"]);
-    let mut a = cluster.start("a", &[]);
-    let mut b = cluster.start("b", &[&a]);
-    a.knows(&["b"]).await;
-    b.knows(&["a"]).await;
+    let [a, mut b] = cluster.linked(["a", "b"], |_| {}).await;
     let (handle, to) = (a.handle.clone(), b.id());
     let start = Instant::now();
     let pour = tokio::spawn(async move {

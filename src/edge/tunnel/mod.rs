@@ -79,7 +79,7 @@ impl Tunnels {
 
     fn send(&self, to: NodeId, frame: &Wire) -> bool {
         let Some(neighbours) = &self.neighbours else { return false };
-        let Ok(bytes) = postcard::to_stdvec(frame) else { return false };
+        let Ok(bytes) = frame.encode() else { return false };
         neighbours.send(to, bytes.into())
     }
 
@@ -123,7 +123,7 @@ impl Edge {
     /// When one makes no sense; those before it count.
     pub fn hear(self: &Arc<Self>, from: NodeId, frames: &[Bytes]) -> Result<(), postcard::Error> {
         for frame in frames {
-            match postcard::from_bytes(frame)? {
+            match Wire::decode(frame)? {
                 Wire::Open { id, open } => far::open(self, from, id, *open),
                 Wire::Up { id, last, bytes } => far::up(self, from, id, last, bytes),
                 Wire::Credit { id, bytes } => far::credit(self, from, id, bytes),

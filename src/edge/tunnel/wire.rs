@@ -82,6 +82,24 @@ pub enum Wire {
     Report(Report),
 }
 
+impl Wire {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When it cannot be written, which is a mistake of this program.
+    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_stdvec(self)
+    }
+
+    /// Reads one frame. A list is given room as its parts come, never by the length that is claimed for it.
+    ///
+    /// # Errors
+    /// When it is none that this program knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        postcard::from_bytes(bytes)
+    }
+}
+
 /// A session that asks to be let in elsewhere; its token was checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opening {
@@ -164,4 +182,99 @@ pub struct Report {
     pub digest: u64,
     /// Parcels that wait there, for each node.
     pub outbox: Vec<(NodeId, u64)>,
+}
+
+/// Reads any bytes as a frame.
+///
+/// # Panics
+/// When the decoder does, or what was read is not written the same or is longer then: that is what is looked for.
+pub fn fuzz_wire(bytes: &[u8]) {
+    let Ok(frame) = Wire::decode(bytes) else { return };
+    let written = frame.encode().expect("what was read can be written");
+    assert!(written.len() <= bytes.len(), "it holds more than came");
+    assert_eq!(Wire::decode(&written), Ok(frame));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::codes::Code;
+    use proptest::prelude::*;
+
+    /// One of each kind, and how it looks on the wire.
+    fn all() -> Vec<(Wire, &'static str)> {
+        let opening = Opening {
+            user: UserKey::new("app", "ann").expect("a user"),
+            device: "web".into(),
+            token_issued: Stamp(300),
+            cursor: Some(Stamp(7)),
+            reign: None,
+            window: 64,
+            delivered: true,
+            address: [192, 0, 2, 1].into(),
+        };
+        let report = Report {
+            sessions: 1,
+            most: 300,
+            draining: false,
+            open: true,
+            users: 2,
+            online: 1,
+            known: 5,
+            digest: 9,
+            outbox: vec![(NodeId(7), 4)],
+        };
+        let sid = || "s-1".to_owned();
+        let (id, number, last, bytes) = (5, 6, true, b"[]".to_vec());
+        vec![
+            (
+                Wire::Open { id, open: Box::new(opening) },
+                "00050761707000616e6e03776562ac02010700400100c0000201",
+            ),
+            (Wire::Up { id, last, bytes: bytes.clone() }, "010501025b5d"),
+            (Wire::Down { id, last: false, bytes: bytes.clone() }, "020500025b5d"),
+            (Wire::Credit { id, bytes: 300 }, "0305ac02"),
+            (Wire::Gone { id }, "0405"),
+            (Wire::Ended { id, end: End::Code(Code::Busy), elsewhere: true }, "0505020b01"),
+            (Wire::Ask { number, poll: Poll::Get { sid: sid(), seq: 3, wait: 25 } }, "06060003732d310319"),
+            (
+                Wire::Ask { number, poll: Poll::Post { sid: sid(), body: bytes.clone() } },
+                "06060103732d31025b5d",
+            ),
+            (Wire::Ask { number, poll: Poll::Delete { sid: sid() } }, "06060203732d31"),
+            (Wire::Answer { number, status: 200, last, bytes }, "0706c80101025b5d"),
+            (Wire::Report(report), "0801ac02000102010509010704"),
+        ]
+    }
+
+    #[test]
+    fn frames_look_so_on_the_wire_and_read_back() {
+        for (frame, expected) in all() {
+            let bytes = frame.encode().unwrap();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, expected, "{frame:?}");
+            assert_eq!(Wire::decode(&bytes), Ok(frame));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            fuzz_wire(&bytes);
+        }
+
+        #[test]
+        fn changed_frames_are_read_or_an_error(
+            which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), to in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let all = all();
+            let mut bytes = all[which.index(all.len())].0.encode().unwrap();
+            let place = at.index(bytes.len());
+            bytes[place] = to;
+            fuzz_wire(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            fuzz_wire(&bytes);
+        }
+    }
 }
