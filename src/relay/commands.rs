@@ -32,6 +32,11 @@ impl Relay {
         {
             return effects.push(Effect::Reply { to, answer: Err(Refused::Elsewhere) });
         }
+        if let Command::Send(out) = &command
+            && self.waits_behind(now, to, &user, out)
+        {
+            return;
+        }
         if needs_mailbox(&command)
             && self.waits_for_give(&user, || Input::Command {
                 to,
@@ -243,7 +248,7 @@ impl Relay {
             }
             Some((peer, _)) => {
                 let item = Item::Receipt { conversation, at: mark.at };
-                self.post(Arc::new(Parcel { to: peer, from: user, item, since: None }));
+                self.post(now, Arc::new(Parcel { to: peer, from: user, item, since: None }));
             }
             None => {}
         }
@@ -313,7 +318,7 @@ impl Relay {
             None => {
                 let item = Item::Recall { message: recalled, by: by.clone(), extra: extra.clone() };
                 let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since };
-                self.post(Arc::new(parcel));
+                self.post(now, Arc::new(parcel));
             }
         }
         match mine {
@@ -325,12 +330,14 @@ impl Relay {
         }
     }
 
-    /// Empties the message that was accepted at `at`.
+    /// Empties the message, in the copy that was accepted at `at`.
     pub(super) fn take_back(&mut self, recalled: &Arc<Message>, at: Stamp) {
         let message = if recalled.at == at {
             recalled.clone()
         } else {
-            Arc::new(Message { at, ..Message::clone(recalled) })
+            // Of two copies one is marked at least, and which does not matter once both are empty.
+            let flags = recalled.flags.with(Flags::DOUBTED, true);
+            Arc::new(Message { at, flags, ..Message::clone(recalled) })
         };
         self.commits.write(Write::Body(message));
     }

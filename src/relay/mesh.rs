@@ -18,6 +18,7 @@ use super::{
     seek::Seek,
     spread::Spreads,
     take::Takes,
+    throttle::Throttle,
 };
 use crate::{
     gossip::{Claim, Merged, Presence},
@@ -54,6 +55,7 @@ pub(super) struct Mesh {
     /// Claims to be told to all peers with the next tick.
     pub news: BTreeMap<UserHash, Claim>,
     pub outbox: Outbox,
+    pub throttle: Throttle,
     pub inbound: BTreeMap<NodeId, Inbound>,
     pub seeking: BTreeMap<UserKey, Seek>,
     pub asks: Asks,
@@ -84,6 +86,7 @@ impl Mesh {
             comparisons: BTreeMap::new(),
             news: BTreeMap::new(),
             outbox: Outbox::new(),
+            throttle: Throttle::new(),
             inbound: BTreeMap::new(),
             seeking: BTreeMap::new(),
             asks: Asks::default(),
@@ -119,6 +122,7 @@ impl Mesh {
     pub fn waiting(&self) -> Vec<(&'static str, usize)> {
         vec![
             ("parcels", self.outbox.len()),
+            ("held up", self.throttle.len()),
             ("sought", self.seeking.len()),
             ("asked", self.asks.len()),
             ("going", self.gives.len()),
@@ -413,6 +417,7 @@ impl Relay {
         self.tick_look(now, effects);
         self.tick_gives(now, effects);
         self.tick_takes(now);
+        self.tick_throttle(now, effects);
         self.tick_spreads(now, effects);
         self.redirect_all(now, effects);
         self.acknowledge(effects);

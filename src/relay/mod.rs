@@ -28,6 +28,7 @@ mod sessions;
 mod slots;
 mod spread;
 mod take;
+mod throttle;
 mod watch;
 
 #[cfg(test)]
@@ -59,11 +60,22 @@ pub struct Limits {
     pub mailboxes: usize,
     /// How long after a change a checkpoint is written, in microseconds. A restart reads at most that much of the log again.
     pub checkpoint_us: u64,
+    /// Parcels on their way to one peer that are no cause for sends to wait, however long they take.
+    pub outbox: usize,
+    /// How long the oldest parcel for a linked peer may go unanswered while there are more than [`Self::outbox`], in microseconds;
+    /// past that sends for that peer wait. A round trip to the furthest region and a commit there should fit in.
+    pub outbox_wait_us: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pending: 65_536, mailboxes: 100_000, checkpoint_us: 5_000_000 }
+        Self {
+            pending: 65_536,
+            mailboxes: 100_000,
+            checkpoint_us: 5_000_000,
+            outbox: 1_024,
+            outbox_wait_us: 400_000,
+        }
     }
 }
 

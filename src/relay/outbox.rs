@@ -10,7 +10,7 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, Relay,
+    Effect, Frame, Input, Limits, Relay,
     commits::After,
     hash::{Map, map},
     mesh::Whose,
@@ -57,7 +57,12 @@ enum State {
 #[derive(Debug)]
 struct Row {
     number: u64,
+    /// When it was put in.
+    since: Stamp,
     state: State,
+    /// Whose mailbox it is for, and who sent it.
+    to: UserHash,
+    from: UserHash,
     parcel: Arc<Parcel>,
 }
 
@@ -139,16 +144,28 @@ impl Outbox {
         self.queues.iter().filter(|(peer, _)| **peer != HELD).map(|(peer, queue)| (*peer, queue.rows.len()))
     }
 
-    fn put(&mut self, peer: NodeId, number: Option<u64>, parcel: Arc<Parcel>, state: State) -> u64 {
+    /// Whether more waits for some peer than may without a look.
+    pub fn is_deep(&self, now: Stamp, limits: &Limits) -> bool {
+        self.queues.keys().any(|peer| self.is_deep_for(now, *peer, limits))
+    }
+
+    /// Whether more waits for `peer` than may, and for too long.
+    pub fn is_deep_for(&self, now: Stamp, peer: NodeId, limits: &Limits) -> bool {
+        let Some(queue) = self.queues.get(&peer).filter(|_| peer != HELD) else { return false };
+        let late = |row: &Row| now.0.saturating_sub(row.since.0) > limits.outbox_wait_us;
+        queue.rows.len() > limits.outbox && queue.rows.front().is_some_and(late)
+    }
+
+    fn put(&mut self, peer: NodeId, number: Option<u64>, row: Row) -> u64 {
         let queue = self.queues.entry(peer).or_insert_with(Queue::new);
         let number = number.unwrap_or(queue.last + 1);
         // Rows that went before the others did not leave gaps behind at a restart.
         for gone in queue.rows.back().map_or(number, |row| row.number + 1)..number {
-            queue.rows.push_back(Row { number: gone, state: State::Gone, parcel: parcel.clone() });
+            queue.rows.push_back(Row { number: gone, state: State::Gone, parcel: row.parcel.clone(), ..row });
         }
         queue.last = number;
-        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
-        queue.rows.push_back(Row { number, state, parcel });
+        let (to, from) = (row.to, row.from);
+        queue.rows.push_back(Row { number, ..row });
         let counts = self.to.entry(to).or_default();
         match counts.iter_mut().find(|(at, _)| *at == peer) {
             Some((_, count)) => *count += 1,
@@ -159,8 +176,7 @@ impl Outbox {
     }
 
     /// A row has left the outbox for `peer`.
-    fn count_out(&mut self, peer: NodeId, parcel: &Parcel) {
-        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
+    fn count_out(&mut self, peer: NodeId, (to, from): (UserHash, UserHash)) {
         if let Some(counts) = self.to.get_mut(&to) {
             if let Some((_, count)) = counts.iter_mut().find(|(at, _)| *at == peer) {
                 *count = count.saturating_sub(1);
@@ -176,6 +192,17 @@ impl Outbox {
                 self.from.remove(&from);
             }
         }
+    }
+}
+
+impl Row {
+    fn new(since: Stamp, state: State, parcel: Arc<Parcel>) -> Self {
+        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
+        Self { number: 0, since, state, to, from, parcel }
+    }
+
+    fn users(&self) -> (UserHash, UserHash) {
+        (self.to, self.from)
     }
 }
 
@@ -206,8 +233,8 @@ fn unsure(parcel: &Arc<Parcel>) -> Arc<Parcel> {
 
 impl Relay {
     /// Puts a parcel where it has to go; it is written with the next commit.
-    pub(super) fn post(&mut self, parcel: Arc<Parcel>) {
-        let hash = UserHash::of(&parcel.to);
+    pub(super) fn post(&mut self, now: Stamp, parcel: Arc<Parcel>) {
+        let row = Row::new(now, State::Writing, parcel.clone());
         let owner = match self.whose(&parcel.to) {
             Whose::Mine => self.node,
             Whose::Peer(owner) => owner,
@@ -217,13 +244,13 @@ impl Relay {
         let blocked = mesh
             .outbox
             .to
-            .get(&hash)
+            .get(&row.to)
             .is_some_and(|counts| counts.iter().any(|(at, _)| *at != owner || owner == self.node));
         #[cfg(test)]
         let blocked = blocked && self.sabotage != Some(super::sabotage::Sabotage::ParcelsOvertake);
         // A mailbox that is here, or comes here, is looked at again with the next tick.
         let owner = if blocked || owner == self.node { HELD } else { owner };
-        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
+        let number = mesh.outbox.put(owner, None, row);
         #[cfg(test)]
         if self.broken(super::sabotage::Sabotage::ParcelNotWritten) {
             return self.commits.after(After::Post { peer: owner, number });
@@ -235,7 +262,7 @@ impl Relay {
     /// A parcel that the store held at the start.
     pub(super) fn posted_before(&mut self, peer: NodeId, number: u64, parcel: Arc<Parcel>) {
         if let Some(mesh) = &mut self.mesh {
-            mesh.outbox.put(peer, Some(number), parcel, State::Unsure);
+            mesh.outbox.put(peer, Some(number), Row::new(Stamp::ZERO, State::Unsure, parcel));
         }
     }
 
@@ -271,8 +298,7 @@ impl Relay {
                 State::Ready | State::Unsure => {
                     let parcel =
                         if row.state == State::Unsure { unsure(&row.parcel) } else { row.parcel.clone() };
-                    let anew = !queue.returned.is_empty()
-                        && queue.returned.remove(&UserHash::of(&row.parcel.to)).is_some();
+                    let anew = !queue.returned.is_empty() && queue.returned.remove(&row.to).is_some();
                     let frame = Frame::Parcel { number: row.number, parcel, anew };
                     effects.push(Effect::Send { to: peer, frame });
                     row.state = State::Sent;
@@ -324,7 +350,7 @@ impl Relay {
         let some_wait = mesh.outbox.queues.get(&HELD).is_some_and(|held| !held.rows.is_empty());
         let mut users = Vec::new();
         for row in &over {
-            mesh.outbox.count_out(peer, &row.parcel);
+            mesh.outbox.count_out(peer, row.users());
             if some_wait {
                 users.push(row.parcel.to.clone());
             }
@@ -382,16 +408,24 @@ impl Relay {
         };
         let sure = matches!(row.state, State::Ready | State::Writing);
         let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
-        self.drop_row(peer, number, &parcel);
+        let held = Row {
+            number: 0,
+            since: row.since,
+            state: State::Writing,
+            parcel: parcel.clone(),
+            to: row.to,
+            from: row.from,
+        };
+        self.drop_row(peer, number, held.users());
         let Some(mesh) = &mut self.mesh else { return };
-        let number = mesh.outbox.put(HELD, None, parcel.clone(), State::Writing);
+        let number = mesh.outbox.put(HELD, None, held);
         self.commits.write(Write::Outbox { peer: HELD, number, parcel });
         self.commits.after(After::Post { peer: HELD, number });
     }
 
-    fn drop_row(&mut self, peer: NodeId, number: u64, parcel: &Parcel) {
+    fn drop_row(&mut self, peer: NodeId, number: u64, users: (UserHash, UserHash)) {
         let Some(mesh) = &mut self.mesh else { return };
-        mesh.outbox.count_out(peer, parcel);
+        mesh.outbox.count_out(peer, users);
         if let Some(queue) = mesh.outbox.queues.get_mut(&peer)
             && let Some(row) = queue.row(number)
         {
@@ -425,7 +459,7 @@ impl Relay {
         }
         // Once through all that is held: for many users at a time that is the difference to hours.
         for row in queue.rows.iter().filter(|row| row.state != State::Gone) {
-            if let Some(place) = places.get(&UserHash::of(&row.parcel.to))
+            if let Some(place) = places.get(&row.to)
                 && let Some((_, rows)) = lists.get_mut(*place)
             {
                 rows.push((made(&row.parcel), row.number, row.parcel.clone()));
@@ -468,6 +502,7 @@ impl Relay {
     ) -> bool {
         let old = now.0.saturating_sub(made(&parcel).0) > PROMPT_US;
         let parcel = if old { unsure(&parcel) } else { parcel };
+        let row = Row::new(now, State::Writing, parcel.clone());
         if owner == self.node {
             if self.whose(&parcel.to) == Whose::Nobody {
                 self.take_over(now, &parcel.to);
@@ -476,13 +511,13 @@ impl Relay {
             let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else {
                 return false;
             };
-            self.drop_row(HELD, number, &parcel);
+            self.drop_row(HELD, number, row.users());
             self.receive(now, slot, &parcel);
             return true;
         }
-        self.drop_row(HELD, number, &parcel);
+        self.drop_row(HELD, number, row.users());
         let Some(mesh) = &mut self.mesh else { return false };
-        let number = mesh.outbox.put(owner, None, parcel.clone(), State::Writing);
+        let number = mesh.outbox.put(owner, None, row);
         self.commits.write(Write::Outbox { peer: owner, number, parcel });
         self.commits.after(After::Post { peer: owner, number });
         true

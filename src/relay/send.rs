@@ -67,6 +67,10 @@ impl Relay {
         {
             return;
         }
+        // Not before: what the sender sent earlier may wait for his mailbox.
+        if self.waits_for_peer(now, to, &from, &peer, &out) {
+            return;
+        }
         let since = sender.and_then(|slot| self.doubt(now, slot, &out));
         // A note to oneself is one entry.
         let own = sender.filter(|_| peer == from).map(Addressee::Here);
@@ -229,7 +233,7 @@ impl Relay {
             Target::Parcel(user, since) => {
                 let from = message.from.clone();
                 let parcel = Parcel { to: user, from, item: Item::Message(message), since };
-                self.post(Arc::new(parcel));
+                self.post(now, Arc::new(parcel));
             }
             Target::Had(_) => {}
         }

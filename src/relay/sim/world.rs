@@ -58,7 +58,7 @@ const USERS: [&str; 4] = ["ann", "bo", "cy", "di"];
 
 fn limits() -> Limits {
     // Small, so that eviction and checkpoints happen all the time.
-    Limits { pending: 64, mailboxes: 2, checkpoint_us: 50_000 }
+    Limits { pending: 64, mailboxes: 2, checkpoint_us: 50_000, outbox: 2, outbox_wait_us: 20_000 }
 }
 
 impl World {

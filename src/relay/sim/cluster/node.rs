@@ -41,7 +41,7 @@ pub struct Node {
 
 fn limits() -> Limits {
     // Small, so that eviction and checkpoints happen all the time.
-    Limits { pending: 128, mailboxes: 3, checkpoint_us: 50_000 }
+    Limits { pending: 128, mailboxes: 3, checkpoint_us: 50_000, outbox: 2, outbox_wait_us: 20_000 }
 }
 
 impl Node {

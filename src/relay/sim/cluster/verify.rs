@@ -154,23 +154,17 @@ impl World {
                 let page = Page::After(Stamp::ZERO);
                 let (shown, _) =
                     doubles::history(store, &of.log(user), page, usize::MAX / 2, &|_| true).expect("memory");
-                let mut ids: Vec<_> = shown.iter().map(|message| message.id).collect();
-                let all = ids.len();
-                ids.sort_unstable();
-                ids.dedup();
-                assert_eq!(
-                    ids.len(),
-                    all,
-                    "the history of {user:?} and {peer} shows something twice: {shown:#?}"
-                );
+                let mut times: BTreeMap<MessageId, Vec<_>> = BTreeMap::new();
+                shown.iter().for_each(|message| {
+                    times.entry(message.id).or_default().push((message.at, message.flags))
+                });
+                let twice: Vec<_> = times.iter().filter(|(_, times)| times.len() > 1).collect();
+                assert!(twice.is_empty(), "the history of {user:?} and {peer} shows twice: {twice:?}");
                 for (_, row) in log {
                     if let EntryRow::Message { id, conversation, .. } = row
                         && *conversation == of
                     {
-                        assert!(
-                            ids.binary_search(id).is_ok(),
-                            "{id} is not in the history of {user:?} and {peer}"
-                        );
+                        assert!(times.contains_key(id), "{id} is not in the history of {user:?} and {peer}");
                     }
                 }
             }

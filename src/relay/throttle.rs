@@ -1,0 +1,147 @@
+//! Sends that wait because what was sent before has not got through.
+//!
+//! Purpose: a node takes from its clients no more than its peers take from it, or what waits between would grow, and with it
+//! the time that every message takes.
+//! Flow: a send for a mailbox of a linked peer that is behind waits here, unanswered, so that its client, who keeps a bounded
+//! number unanswered, slows down → the peer has caught up, or the send has waited for long enough: it goes on.
+//! Invariants: what one user sends goes on in the order in which it came. For a peer that is out of reach nothing waits: its
+//! parcels are on disk, and nobody knows for how long.
+//! Pure: time comes in as an argument.
+
+use super::{
+    Command, Effect, Input, Outgoing, Relay, ReplyTo,
+    hash::{Map, map},
+    mesh::Whose,
+};
+use crate::model::{NodeId, Stamp, UserHash, UserKey};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The longest that a send waits, in microseconds.
+const PATIENCE_US: u64 = 1_000_000;
+/// Sends that may wait, for all peers; past that they do not.
+const MAX_WAITING: usize = 65_536;
+
+#[derive(Debug)]
+struct Waiting {
+    since: Stamp,
+    from: UserHash,
+    input: Input,
+}
+
+impl Waiting {
+    fn new(since: Stamp, to: ReplyTo, user: &UserKey, from: UserHash, out: &Outgoing) -> Self {
+        let input = Input::Command { to, user: user.clone(), command: Command::Send(out.clone()) };
+        Self { since, from, input }
+    }
+}
+
+/// Sends that wait, by the peer that is behind.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    waiting: BTreeMap<NodeId, VecDeque<Waiting>>,
+    /// Where the sends of each user wait, and how many.
+    senders: Map<UserHash, (NodeId, usize)>,
+    len: usize,
+    /// What waited goes on: it does not wait anew.
+    goes_on: bool,
+}
+
+impl Throttle {
+    pub fn new() -> Self {
+        Self { waiting: BTreeMap::new(), senders: map(), len: 0, goes_on: false }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn put(&mut self, peer: NodeId, waiting: Waiting) {
+        self.senders.entry(waiting.from).or_insert((peer, 0)).1 += 1;
+        self.waiting.entry(peer).or_default().push_back(waiting);
+        self.len += 1;
+    }
+
+    fn take(&mut self, peer: NodeId) -> VecDeque<Waiting> {
+        let all = self.waiting.remove(&peer).unwrap_or_default();
+        self.len -= all.len();
+        for waiting in &all {
+            self.senders.remove(&waiting.from);
+        }
+        all
+    }
+}
+
+impl Relay {
+    /// Whether a send of `from` has to wait because an earlier one does; then it does.
+    pub(super) fn waits_behind(&mut self, now: Stamp, to: ReplyTo, from: &UserKey, out: &Outgoing) -> bool {
+        let Some(mesh) = &mut self.mesh else { return false };
+        if mesh.throttle.len == 0 || mesh.throttle.goes_on {
+            return false;
+        }
+        let hash = UserHash::of(from);
+        let Some((peer, _)) = mesh.throttle.senders.get(&hash) else { return false };
+        let peer = *peer;
+        mesh.throttle.put(peer, Waiting::new(now, to, from, hash, out));
+        true
+    }
+
+    /// Whether a send of `from` to `user` has to wait; then it does.
+    pub(super) fn waits_for_peer(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        from: &UserKey,
+        user: &UserKey,
+        out: &Outgoing,
+    ) -> bool {
+        let Some(mesh) = &self.mesh else { return false };
+        let none_is_deep = !mesh.outbox.is_deep(now, &self.limits);
+        if none_is_deep || mesh.throttle.goes_on || mesh.throttle.len >= MAX_WAITING {
+            return false;
+        }
+        let Whose::Peer(peer) = self.whose(user) else { return false };
+        if !self.is_behind(now, peer) {
+            return false;
+        }
+        let waiting = Waiting::new(now, to, from, UserHash::of(from), out);
+        if let Some(mesh) = &mut self.mesh {
+            mesh.throttle.put(peer, waiting);
+        }
+        true
+    }
+
+    /// Whether a peer that is there has not dealt for a while with what was sent to it.
+    fn is_behind(&self, now: Stamp, peer: NodeId) -> bool {
+        self.mesh
+            .as_ref()
+            .is_some_and(|mesh| mesh.is_linked(peer) && mesh.outbox.is_deep_for(now, peer, &self.limits))
+    }
+
+    /// What waits for peers that have caught up, or has waited for long enough, goes on.
+    pub(super) fn tick_throttle(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
+        let Some(mesh) = &self.mesh else { return };
+        if mesh.throttle.len == 0 {
+            return;
+        }
+        let late = |first: &Waiting| now.0.saturating_sub(first.since.0) >= PATIENCE_US;
+        let over: Vec<_> = mesh
+            .throttle
+            .waiting
+            .iter()
+            .filter(|(peer, all)| all.front().is_some_and(late) || !self.is_behind(now, **peer))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in over {
+            let Some(mesh) = &mut self.mesh else { return };
+            let all = mesh.throttle.take(peer);
+            mesh.throttle.goes_on = true;
+            for waiting in all {
+                self.handle(now, waiting.input, effects);
+            }
+            if let Some(mesh) = &mut self.mesh {
+                mesh.throttle.goes_on = false;
+            }
+        }
+    }
+}
