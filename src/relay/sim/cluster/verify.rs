@@ -156,7 +156,7 @@ impl World {
                     doubles::history(store, &of.log(user), page, usize::MAX / 2, &|_| true).expect("memory");
                 let mut times: BTreeMap<MessageId, Vec<_>> = BTreeMap::new();
                 shown.iter().for_each(|message| {
-                    times.entry(message.id).or_default().push((message.at, message.flags))
+                    times.entry(message.id).or_default().push((message.at, message.flags));
                 });
                 let twice: Vec<_> = times.iter().filter(|(_, times)| times.len() > 1).collect();
                 assert!(twice.is_empty(), "the history of {user:?} and {peer} shows twice: {twice:?}");
