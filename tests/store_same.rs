@@ -184,9 +184,9 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
         3 => (fact_key(), fact()).prop_map(|(key, fact)| vec![Write::Fact { key, fact }]),
         2 => (user(), claim()).prop_map(|(user, row)| vec![Write::Claim { user: UserHash::of(&user), row }]),
         // The number is how many are left out before it; see `numbered`.
-        3 => (peer(), 0..2_u64, vec(parcel(), 1..5)).prop_map(|(peer, skipped, parcels)| {
+        3 => (peer(), 0..2_u64, vec((parcel(), any::<bool>()), 1..5)).prop_map(|(peer, skipped, parcels)| {
             let number = |first: bool| if first { skipped } else { 0 };
-            let put = |(i, parcel)| Write::Outbox { peer, number: number(i == 0), parcel };
+            let put = |(i, (parcel, logged))| Write::Outbox { peer, number: number(i == 0), parcel, logged };
             parcels.into_iter().enumerate().map(put).collect()
         }),
         2 => (peer(), 0..25_u64, 0..6_u64)

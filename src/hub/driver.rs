@@ -75,7 +75,7 @@ impl Driver {
             reader.facts(&mut |key, fact| held.push(Input::Fact { key, fact }))?;
             reader.claims(&mut |user, row| held.push(Input::Claim { user, row }))?;
             reader.outboxes(&mut |peer, number, parcel| {
-                held.push(Input::Posted { peer, number, parcel: Arc::new(parcel) });
+                held.push(Input::Posted { peer, number, parcel: parcel.map(Arc::new) });
             })?;
             Ok::<_, StoreError>((reader.last_stamp()?, held))
         });

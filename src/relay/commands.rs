@@ -248,7 +248,7 @@ impl Relay {
             }
             Some((peer, _)) => {
                 let item = Item::Receipt { conversation, at: mark.at };
-                self.post(now, Arc::new(Parcel { to: peer, from: user, item, since: None }));
+                self.post(now, Arc::new(Parcel { to: peer, from: user, item, since: None }), false);
             }
             None => {}
         }
@@ -318,7 +318,7 @@ impl Relay {
             None => {
                 let item = Item::Recall { message: recalled, by: by.clone(), extra: extra.clone() };
                 let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since };
-                self.post(now, Arc::new(parcel));
+                self.post(now, Arc::new(parcel), false);
             }
         }
         match mine {

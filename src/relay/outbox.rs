@@ -63,6 +63,8 @@ struct Row {
     /// Whose mailbox it is for, and who sent it.
     to: UserHash,
     from: UserHash,
+    /// Its message stands in its log on this node.
+    logged: bool,
     parcel: Arc<Parcel>,
 }
 
@@ -196,9 +198,9 @@ impl Outbox {
 }
 
 impl Row {
-    fn new(since: Stamp, state: State, parcel: Arc<Parcel>) -> Self {
+    fn new(since: Stamp, state: State, parcel: Arc<Parcel>, logged: bool) -> Self {
         let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
-        Self { number: 0, since, state, to, from, parcel }
+        Self { number: 0, since, state, to, from, logged, parcel }
     }
 
     fn users(&self) -> (UserHash, UserHash) {
@@ -233,8 +235,10 @@ fn unsure(parcel: &Arc<Parcel>) -> Arc<Parcel> {
 
 impl Relay {
     /// Puts a parcel where it has to go; it is written with the next commit.
-    pub(super) fn post(&mut self, now: Stamp, parcel: Arc<Parcel>) {
-        let row = Row::new(now, State::Writing, parcel.clone());
+    ///
+    /// * `logged`: its message is written into its log with the same commit.
+    pub(super) fn post(&mut self, now: Stamp, parcel: Arc<Parcel>, logged: bool) {
+        let row = Row::new(now, State::Writing, parcel.clone(), logged);
         let owner = match self.whose(&parcel.to) {
             Whose::Mine => self.node,
             Whose::Peer(owner) => owner,
@@ -255,14 +259,20 @@ impl Relay {
         if self.broken(super::sabotage::Sabotage::ParcelNotWritten) {
             return self.commits.after(After::Post { peer: owner, number });
         }
-        self.commits.write(Write::Outbox { peer: owner, number, parcel });
+        self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });
         self.commits.after(After::Post { peer: owner, number });
     }
 
     /// A parcel that the store held at the start.
-    pub(super) fn posted_before(&mut self, peer: NodeId, number: u64, parcel: Arc<Parcel>) {
-        if let Some(mesh) = &mut self.mesh {
-            mesh.outbox.put(peer, Some(number), Row::new(Stamp::ZERO, State::Unsure, parcel));
+    pub(super) fn posted_before(&mut self, peer: NodeId, number: u64, parcel: Option<Arc<Parcel>>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        match parcel {
+            Some(parcel) => {
+                let row = Row::new(Stamp::ZERO, State::Unsure, parcel, false);
+                mesh.outbox.put(peer, Some(number), row);
+            }
+            // Its text is gone by retention: so is the message.
+            None => self.commits.write(Write::OutboxDone { peer, from: number, upto: number }),
         }
     }
 
@@ -408,18 +418,12 @@ impl Relay {
         };
         let sure = matches!(row.state, State::Ready | State::Writing);
         let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
-        let held = Row {
-            number: 0,
-            since: row.since,
-            state: State::Writing,
-            parcel: parcel.clone(),
-            to: row.to,
-            from: row.from,
-        };
+        let (logged, state) = (row.logged, State::Writing);
+        let held = Row { number: 0, state, parcel: parcel.clone(), ..*row };
         self.drop_row(peer, number, held.users());
         let Some(mesh) = &mut self.mesh else { return };
         let number = mesh.outbox.put(HELD, None, held);
-        self.commits.write(Write::Outbox { peer: HELD, number, parcel });
+        self.commits.write(Write::Outbox { peer: HELD, number, parcel, logged });
         self.commits.after(After::Post { peer: HELD, number });
     }
 
@@ -462,7 +466,7 @@ impl Relay {
             if let Some(place) = places.get(&row.to)
                 && let Some((_, rows)) = lists.get_mut(*place)
             {
-                rows.push((made(&row.parcel), row.number, row.parcel.clone()));
+                rows.push((made(&row.parcel), row.number, (row.parcel.clone(), row.logged)));
             }
         }
         for (owner, mut rows) in lists {
@@ -497,12 +501,12 @@ impl Relay {
         now: Stamp,
         owner: NodeId,
         number: u64,
-        parcel: Arc<Parcel>,
+        (parcel, logged): (Arc<Parcel>, bool),
         effects: &mut Vec<Effect>,
     ) -> bool {
         let old = now.0.saturating_sub(made(&parcel).0) > PROMPT_US;
         let parcel = if old { unsure(&parcel) } else { parcel };
-        let row = Row::new(now, State::Writing, parcel.clone());
+        let row = Row::new(now, State::Writing, parcel.clone(), logged);
         if owner == self.node {
             if self.whose(&parcel.to) == Whose::Nobody {
                 self.take_over(now, &parcel.to);
@@ -518,7 +522,7 @@ impl Relay {
         self.drop_row(HELD, number, row.users());
         let Some(mesh) = &mut self.mesh else { return false };
         let number = mesh.outbox.put(owner, None, row);
-        self.commits.write(Write::Outbox { peer: owner, number, parcel });
+        self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });
         self.commits.after(After::Post { peer: owner, number });
         true
     }

@@ -233,7 +233,7 @@ impl Relay {
             Target::Parcel(user, since) => {
                 let from = message.from.clone();
                 let parcel = Parcel { to: user, from, item: Item::Message(message), since };
-                self.post(now, Arc::new(parcel));
+                self.post(now, Arc::new(parcel), sender.is_some());
             }
             Target::Had(_) => {}
         }

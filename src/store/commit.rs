@@ -189,7 +189,7 @@ mod tests {
         fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError> {
             self.inner.claims(each)
         }
-        fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+        fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Option<Parcel>)) -> Result<(), StoreError> {
             self.inner.outboxes(each)
         }
         fn export(&self, user: &UserKey, after: Stamp, a: usize, b: usize) -> Result<Export, StoreError> {

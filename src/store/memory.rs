@@ -2,7 +2,7 @@
 
 use super::{
     ClaimRow, ConversationRow, EntryPage, Export, MailboxRow, Page, Profile, Snapshot, Store, StoreError,
-    Write,
+    Write, codec::Pointer,
 };
 use crate::{
     gossip::{Directory, Fact, FactKey, FactValue},
@@ -26,7 +26,8 @@ struct Tables {
     conversations: BTreeMap<(UserKey, Conversation), ConversationRow>,
     facts: BTreeMap<FactKey, Fact>,
     claims: BTreeMap<UserHash, ClaimRow>,
-    outbox: BTreeMap<(NodeId, u64), Arc<Parcel>>,
+    /// And whether the message is the one in its log.
+    outbox: BTreeMap<(NodeId, u64), (Arc<Parcel>, bool)>,
     last: Stamp,
 }
 
@@ -82,8 +83,8 @@ impl Tables {
                 self.last = row.chain.iter().map(|epoch| epoch.base).fold(self.last, Stamp::max);
                 self.claims.insert(user, row);
             }
-            Write::Outbox { peer, number, parcel } => {
-                self.outbox.insert((peer, number), parcel);
+            Write::Outbox { peer, number, parcel, logged } => {
+                self.outbox.insert((peer, number), (parcel, logged));
             }
             Write::OutboxDone { peer, from, upto } => {
                 self.outbox.retain(|(of, number), _| *of != peer || *number < from || *number > upto);
@@ -261,9 +262,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
-        for ((peer, number), parcel) in &self.0.read().outbox {
-            each(*peer, *number, Parcel::clone(parcel));
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Option<Parcel>)) -> Result<(), StoreError> {
+        let tables = self.0.read();
+        for ((peer, number), (parcel, logged)) in &tables.outbox {
+            // As the embedded store does it, so that a simulation notices what is not in its log.
+            let parcel = match Pointer::of(parcel).filter(|_| *logged) {
+                Some(at) => {
+                    tables.bodies.get(&(at.log(), at.at, at.id)).map(|found| at.parcel(found.clone()))
+                }
+                None => Some(Parcel::clone(parcel)),
+            };
+            each(*peer, *number, parcel);
         }
         Ok(())
     }

@@ -78,6 +78,8 @@ pub enum Write {
         number: u64,
         /// The parcel.
         parcel: Arc<Parcel>,
+        /// Its message stands in its log, by this commit or an earlier one: the row need not hold it.
+        logged: bool,
     },
     /// Removes parcels of an outbox, both ends included; some of them may be gone already.
     OutboxDone {
@@ -371,11 +373,12 @@ pub trait Store: Send + Sync + 'static {
     /// When one cannot be read.
     fn claims(&self, each: &mut dyn FnMut(UserHash, ClaimRow)) -> Result<(), StoreError>;
 
-    /// All parcels of all outboxes, in order of their numbers, handed one by one to `each`.
+    /// All parcels of all outboxes, in order of their numbers, handed one by one to `each`; `None` in place of one whose message
+    /// retention has removed.
     ///
     /// # Errors
     /// When one cannot be read.
-    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError>;
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Option<Parcel>)) -> Result<(), StoreError>;
 
     /// Like [`Self::entries`], for another node: nothing is left out.
     ///

@@ -146,8 +146,8 @@ pub enum Input {
         peer: NodeId,
         /// Its number.
         number: u64,
-        /// The parcel.
-        parcel: Arc<Parcel>,
+        /// The parcel; `None` when retention has removed its message.
+        parcel: Option<Arc<Parcel>>,
     },
     /// A node is there and lives.
     MemberUp {

@@ -1,7 +1,83 @@
 //! Packs of parcels, as the outboxes have them on disk.
 
-use super::{Broken, Decoded, FORMAT, Reader, put_number, read_parcel};
-use crate::model::Parcel;
+use super::{Broken, Decoded, FORMAT, Reader, put_number, values};
+use crate::model::{Item, Kind, Log, Message, MessageId, Parcel, Stamp, UserKey};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// First byte of a parcel whose message stands in its log.
+const POINTER: u8 = 2;
+
+/// A parcel as it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Packed {
+    /// All of it.
+    Whole(Parcel),
+    /// Its message stands in a log, and once is enough: that is a third of what a message between nodes is on disk.
+    Pointer(Pointer),
+}
+
+/// A parcel with a private message, and where that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct Pointer {
+    to: UserKey,
+    from: UserKey,
+    since: Option<Stamp>,
+    pub(in crate::store) at: Stamp,
+    pub(in crate::store) id: MessageId,
+}
+
+impl Pointer {
+    /// Where the message of `parcel` stands, if the parcel is one of those of which this says all.
+    pub(in crate::store) fn of(parcel: &Parcel) -> Option<Self> {
+        let Item::Message(message) = &parcel.item else { return None };
+        let plain = message.kind == Kind::Private
+            && message.from == parcel.from
+            && message.from.app() == parcel.to.app()
+            && *message.to == *parcel.to.id();
+        let (to, from) = (parcel.to.clone(), parcel.from.clone());
+        plain.then_some(Self { to, from, since: parcel.since, at: message.at, id: message.id })
+    }
+
+    /// The log.
+    pub(in crate::store) fn log(&self) -> Log {
+        Log::between(&self.from, self.to.id())
+    }
+
+    /// The parcel with the message that was found there.
+    pub(in crate::store) fn parcel(&self, message: Arc<Message>) -> Parcel {
+        let (to, from) = (self.to.clone(), self.from.clone());
+        Parcel { to, from, item: Item::Message(message), since: self.since }
+    }
+}
+
+/// Value of a parcel; `logged`: its message stands in its log.
+pub(in crate::store) fn parcel_value(out: &mut Vec<u8>, parcel: &Parcel, logged: bool) -> Decoded<()> {
+    match Pointer::of(parcel).filter(|_| logged) {
+        Some(pointer) => packed_value(out, &Packed::Pointer(pointer)),
+        None => values::row_value(out, parcel),
+    }
+}
+
+/// Value of a parcel.
+pub(in crate::store) fn packed_value(out: &mut Vec<u8>, packed: &Packed) -> Decoded<()> {
+    match packed {
+        Packed::Whole(parcel) => values::row_value(out, parcel),
+        Packed::Pointer(pointer) => {
+            values::row_value(out, pointer)?;
+            out.iter_mut().take(1).for_each(|format| *format = POINTER);
+            Ok(())
+        }
+    }
+}
+
+/// A parcel.
+pub(in crate::store) fn read_parcel(value: &[u8]) -> Decoded<Packed> {
+    match value.split_first() {
+        Some((&POINTER, rest)) => values::read_part(Reader(rest)).map(Packed::Pointer),
+        _ => values::read_row(value).map(Packed::Whole),
+    }
+}
 
 /// Parcels of a pack that are done: first and last of each run, counted from 0; in order, not touching.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +143,7 @@ fn pack_len(reader: &mut Reader<'_>) -> Decoded<u32> {
 }
 
 /// The parcels of a pack.
-pub(in crate::store) fn read_pack(value: &[u8]) -> Decoded<Vec<Parcel>> {
+pub(in crate::store) fn read_pack(value: &[u8]) -> Decoded<Vec<Packed>> {
     let mut reader = Reader::value(value)?;
     let count = pack_len(&mut reader)?;
     let mut parcels = Vec::new();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     gossip::Fact,
-    model::{Change, Content, Conversation, EntryRow, Flags, Message, Parcel, Push, UserKey},
+    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push, UserKey},
 };
 use bytes::Bytes;
 use fjall::Slice;
@@ -155,15 +155,19 @@ pub(in crate::store) fn read_entry(value: &[u8]) -> Decoded<EntryRow> {
 }
 
 /// Value of a row that is written seldom: format, then postcard.
-fn row_value<T: Serialize>(out: &mut Vec<u8>, row: &T) -> Decoded<()> {
+pub(super) fn row_value<T: Serialize>(out: &mut Vec<u8>, row: &T) -> Decoded<()> {
     out.clear();
     out.push(FORMAT);
     *out = postcard::to_extend(row, std::mem::take(out)).map_err(|_| Broken("a row does not encode"))?;
     Ok(())
 }
 
-fn read_row<T: DeserializeOwned>(value: &[u8]) -> Decoded<T> {
-    let reader = Reader::value(value)?;
+pub(super) fn read_row<T: DeserializeOwned>(value: &[u8]) -> Decoded<T> {
+    read_part(Reader::value(value)?)
+}
+
+/// What follows the format byte.
+pub(super) fn read_part<T: DeserializeOwned>(reader: Reader<'_>) -> Decoded<T> {
     let (row, rest) = postcard::take_from_bytes(reader.0).map_err(|_| Broken("a row does not decode"))?;
     Reader(rest).end()?;
     Ok(row)
@@ -206,15 +210,5 @@ pub(in crate::store) fn claim_value(out: &mut Vec<u8>, row: &ClaimRow) -> Decode
 
 /// A claim.
 pub(in crate::store) fn read_claim(value: &[u8]) -> Decoded<ClaimRow> {
-    read_row(value)
-}
-
-/// Value of a parcel.
-pub(in crate::store) fn parcel_value(out: &mut Vec<u8>, parcel: &Parcel) -> Decoded<()> {
-    row_value(out, parcel)
-}
-
-/// A parcel.
-pub(in crate::store) fn read_parcel(value: &[u8]) -> Decoded<Parcel> {
     read_row(value)
 }

@@ -255,7 +255,7 @@ impl Store for Embedded {
         self.read_claims(each)
     }
 
-    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+    fn outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Option<Parcel>)) -> Result<(), StoreError> {
         self.read_outboxes(each)
     }
 

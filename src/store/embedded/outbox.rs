@@ -9,7 +9,7 @@
 
 use super::{
     super::{StoreError, codec},
-    codec::{Broken, Gone, MAX_PACK},
+    codec::{Broken, Gone, MAX_PACK, Packed},
 };
 use crate::model::{NodeId, Parcel};
 use fjall::{Keyspace, OwnedWriteBatch, Slice};
@@ -56,6 +56,8 @@ impl Outboxes {
 
     /// Puts a parcel in.
     ///
+    /// * `logged`: its message stands in its log.
+    ///
     /// # Errors
     /// When its number does not lie after all others of the outbox.
     pub fn put(
@@ -63,7 +65,7 @@ impl Outboxes {
         batch: &mut OwnedWriteBatch,
         keyspace: &Keyspace,
         (peer, number): (NodeId, u64),
-        parcel: &Parcel,
+        (parcel, logged): (&Parcel, bool),
     ) -> Result<(), StoreError> {
         let full = |open: &Open| {
             open.first + u64::from(open.count) != number
@@ -84,7 +86,7 @@ impl Outboxes {
                 )));
             }
         }
-        let encoded = codec::parcel_value(&mut self.scratch, parcel);
+        let encoded = codec::parcel_value(&mut self.scratch, parcel, logged);
         encoded.map_err(|broken| StoreError::Engine(broken.to_string()))?;
         let new = || Open { first: number, count: 0, parcels: Vec::new() };
         let open = self.open.entry(peer).or_insert_with(new);
@@ -164,7 +166,7 @@ impl Outboxes {
 
 /// Puts packs and what is done of them together again, for reading.
 #[derive(Debug, Default)]
-pub(super) struct Unpacker(Option<(NodeId, u64, Vec<Parcel>)>);
+pub(super) struct Unpacker(Option<(NodeId, u64, Vec<Packed>)>);
 
 impl Unpacker {
     /// Takes the next row in order of the keys; hands on the parcels of the pack before it.
@@ -172,7 +174,7 @@ impl Unpacker {
         &mut self,
         key: &[u8],
         value: &[u8],
-        each: &mut dyn FnMut(NodeId, u64, Parcel),
+        each: &mut dyn FnMut(NodeId, u64, Packed),
     ) -> Result<(), Broken> {
         let (peer, first, is_gone) = codec::read_outbox_key(key)?;
         if !is_gone {
@@ -188,7 +190,7 @@ impl Unpacker {
     }
 
     /// There are no more rows.
-    pub fn end(&mut self, gone: &Gone, each: &mut dyn FnMut(NodeId, u64, Parcel)) {
+    pub fn end(&mut self, gone: &Gone, each: &mut dyn FnMut(NodeId, u64, Packed)) {
         let Some((peer, first, parcels)) = self.0.take() else { return };
         for (index, parcel) in (0..).zip(parcels) {
             if !gone.has(index) {
@@ -201,7 +203,9 @@ impl Unpacker {
 #[cfg(test)]
 mod tests {
     use crate::{
-        model::{Conversation, Item, Kind, NodeId, Parcel, Stamp, UserKey},
+        model::{
+            Content, Conversation, Flags, Item, Kind, Message, MessageId, NodeId, Parcel, Stamp, UserKey,
+        },
         store::{Embedded, Options, Store as _, Write},
     };
     use std::{path::Path, sync::Arc};
@@ -213,7 +217,7 @@ mod tests {
         let item = Item::Receipt { conversation, at: Stamp(number) };
         let user = |id| UserKey::new("app", id).unwrap();
         let parcel = Parcel { to: user("bo"), from: user("ann"), item, since: None };
-        Write::Outbox { peer: PEER, number, parcel: Arc::new(parcel) }
+        Write::Outbox { peer: PEER, number, parcel: Arc::new(parcel), logged: false }
     }
 
     fn done(from: u64, upto: u64) -> Write {
@@ -228,7 +232,7 @@ mod tests {
         let mut all = Vec::new();
         store
             .outboxes(&mut |peer, number, parcel| {
-                let Item::Receipt { at, .. } = parcel.item else { panic!() };
+                let Some(Parcel { item: Item::Receipt { at, .. }, .. }) = parcel else { panic!() };
                 assert_eq!((peer, at), (PEER, Stamp(number)));
                 all.push(number);
             })
@@ -259,6 +263,62 @@ mod tests {
         assert_eq!((there(&store), rows(&store)), (vec![], 0));
         store.commit(&[put(1)]).unwrap();
         assert_eq!(there(&open_again(store, folder.path())), [1]);
+    }
+
+    fn message(number: u64) -> Arc<Message> {
+        let from = UserKey::new("app", "ann").unwrap();
+        let cid: Arc<str> = format!("c{number}").into();
+        Arc::new(Message {
+            id: MessageId::of(&from, &cid),
+            kind: Kind::Private,
+            from,
+            to: "bo".into(),
+            at: Stamp(number),
+            class: "RC:TxtMsg".into(),
+            content: Content::from_text(&"long ".repeat(200), 2_000).unwrap(),
+            flags: Flags::STORED,
+            cid,
+            push: None,
+        })
+    }
+
+    #[test]
+    fn a_message_that_stands_in_its_log_is_not_in_the_pack_and_goes_with_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let parcel = |message: &Arc<Message>| {
+            let (to, item) = (message.from.sibling("bo").unwrap(), Item::Message(message.clone()));
+            Arc::new(Parcel { to, from: message.from.clone(), item, since: Some(Stamp(9)) })
+        };
+        let all: Vec<_> = (1..=3).map(message).collect();
+        let mut writes: Vec<_> = all[..2].iter().cloned().map(Write::Body).collect();
+        for (number, message) in (1..).zip(&all) {
+            writes.push(Write::Outbox { peer: PEER, number, parcel: parcel(message), logged: number < 3 });
+        }
+        store.commit(&writes).unwrap();
+        let pack = store.outbox.iter().map(|row| row.into_inner().unwrap().1.len()).max().unwrap();
+        assert!(pack < 1_500, "{pack} bytes: the text of one message is in the pack, and not that of all");
+        let read = |store: &Embedded| {
+            let mut found = Vec::new();
+            store.outboxes(&mut |_, number, parcel| found.push((number, parcel))).unwrap();
+            found
+        };
+        let whole: Vec<_> =
+            (1..).zip(all.iter().map(|message| Some(Parcel::clone(&parcel(message))))).collect();
+        let store = open_again(store, folder.path());
+        assert_eq!(read(&store), whole);
+        // Taken back, as in the log; and gone, as from the log.
+        store.commit(&[Write::Body(Arc::new(all[1].recalled()))]).unwrap();
+        assert_eq!(read(&store)[1], (2, Some(Parcel::clone(&parcel(&Arc::new(all[1].recalled()))))));
+        store.commit(&[Write::TrimLog { log: all[0].log(), upto: Stamp(1) }]).unwrap();
+        assert_eq!(read(&store)[0], (1, None));
+        store
+            .commit(&[
+                done(1, 1),
+                Write::Outbox { peer: PEER, number: 4, parcel: parcel(&all[2]), logged: false },
+            ])
+            .unwrap();
+        assert_eq!(read(&store).iter().map(|row| row.0).collect::<Vec<_>>(), [2, 3, 4]);
     }
 
     fn open_again(store: Embedded, path: &Path) -> Embedded {

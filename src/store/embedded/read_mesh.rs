@@ -3,7 +3,7 @@
 use super::{
     super::{ClaimRow, Export, StoreError, codec},
     Embedded,
-    codec::{Broken, Gone},
+    codec::{Broken, Gone, Packed},
     outbox::Unpacker,
 };
 use crate::gossip::{Fact, FactKey};
@@ -49,15 +49,32 @@ impl Embedded {
         Ok(found)
     }
 
-    pub(super) fn read_outboxes(&self, each: &mut dyn FnMut(NodeId, u64, Parcel)) -> Result<(), StoreError> {
+    pub(super) fn read_outboxes(
+        &self,
+        each: &mut dyn FnMut(NodeId, u64, Option<Parcel>),
+    ) -> Result<(), StoreError> {
+        let snapshot = self.snapshot();
+        let mut failed = None;
+        let mut found = |peer, number, packed| {
+            let parcel = match packed {
+                Packed::Whole(parcel) => Ok(Some(parcel)),
+                Packed::Pointer(pointer) => self
+                    .read_message(&snapshot, &pointer.log(), pointer.at, pointer.id)
+                    .map(|message| message.map(|message| pointer.parcel(message))),
+            };
+            match parcel {
+                Ok(parcel) => each(peer, number, parcel),
+                Err(error) => _ = failed.get_or_insert(error),
+            }
+        };
         let mut packs = Unpacker::default();
         let all = (Included(FIRST), Unbounded);
-        self.scan(&self.snapshot(), &self.outbox, all, false, |key, value| {
-            packs.row(key, value, each)?;
+        self.scan(&snapshot, &self.outbox, all, false, |key, value| {
+            packs.row(key, value, &mut found)?;
             Ok(true)
         })?;
-        packs.end(&Gone::default(), each);
-        Ok(())
+        packs.end(&Gone::default(), &mut found);
+        failed.map_or(Ok(()), Err)
     }
 
     pub(super) fn read_export(

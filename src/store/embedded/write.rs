@@ -167,8 +167,8 @@ impl Embedded {
                     encoded = codec::claim_value(value, row);
                     &self.claims
                 }
-                Write::Outbox { peer, number, parcel } => {
-                    outboxes.put(&mut batch, &self.outbox, (*peer, *number), parcel)?;
+                Write::Outbox { peer, number, parcel, logged } => {
+                    outboxes.put(&mut batch, &self.outbox, (*peer, *number), (parcel, *logged))?;
                     continue;
                 }
                 Write::OutboxDone { peer, from, upto } => {

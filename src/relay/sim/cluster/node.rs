@@ -93,7 +93,7 @@ impl Node {
         inputs.extend(rows.into_iter().map(|(peer, number, parcel)| Input::Posted {
             peer,
             number,
-            parcel: Arc::new(parcel),
+            parcel: parcel.map(Arc::new),
         }));
         inputs.extend(self.mailboxes().into_iter().map(|user| Input::Holds { user }));
         inputs.push(Input::Looked);
