@@ -13,7 +13,7 @@ use super::{
     give::{Give, Look},
     hash::{Map, map},
     inbound::Inbound,
-    outbox::Outbox,
+    queues::Outbox,
     repair::Comparison,
     seek::Seek,
     spread::Spreads,

@@ -21,6 +21,7 @@ mod mailbox;
 mod merge;
 mod mesh;
 mod outbox;
+mod queues;
 mod repair;
 mod seek;
 mod send;
@@ -62,8 +63,8 @@ pub struct Limits {
     pub checkpoint_us: u64,
     /// Parcels on their way to one peer that are no cause for sends to wait, however long they take.
     pub outbox: usize,
-    /// How long the oldest parcel for a linked peer may go unanswered while there are more than [`Self::outbox`], in microseconds;
-    /// past that sends for that peer wait. A round trip to the furthest region and a commit there should fit in.
+    /// How long, at the most, the oldest parcel for a linked peer may go unanswered while there are more than [`Self::outbox`], in
+    /// microseconds; past that sends for that peer wait. Where parcels have got through faster of late, it is less.
     pub outbox_wait_us: u64,
 }
 

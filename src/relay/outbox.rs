@@ -10,20 +10,18 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, Limits, Relay,
+    Effect, Frame, Input, Relay,
     commits::After,
-    hash::{Map, map},
+    hash::map,
     mesh::Whose,
+    queues::{HELD, Row, State, size},
 };
 use crate::{
     gossip::Claim,
     model::{Clock, Item, NodeId, Parcel, Stamp, UserHash, UserKey},
     store::Write,
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// Parcels sent to a node and not answered, and their bytes.
 const WINDOW: usize = 8_192;
@@ -34,187 +32,6 @@ const PROMPT_US: u64 = 2_000_000;
 
 /// How often what is held back is looked at, should nothing else have set it going.
 const HELD_US: u64 = 200_000;
-
-/// The outbox of parcels that must wait for others of the same user.
-const HELD: NodeId = NodeId(0);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Not on disk yet.
-    Writing,
-    /// To be sent.
-    Ready,
-    /// Sent over the present link.
-    Sent,
-    /// Sent over a link that is gone, or before a restart.
-    Unsure,
-    /// Not wanted there; it is to be put where it belongs.
-    Returned,
-    /// Put into another outbox.
-    Gone,
-}
-
-#[derive(Debug)]
-struct Row {
-    number: u64,
-    /// When it was put in.
-    since: Stamp,
-    state: State,
-    /// Whose mailbox it is for, and who sent it.
-    to: UserHash,
-    from: UserHash,
-    /// Its message stands in its log on this node.
-    logged: bool,
-    parcel: Arc<Parcel>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    /// In order of the numbers, without gaps.
-    rows: VecDeque<Row>,
-    /// Number of the last row ever put in.
-    last: u64,
-    /// How many of the first rows were sent.
-    sent: usize,
-    /// Bytes of those in [`State::Sent`].
-    flying: usize,
-    /// The peer has said over the present link that it has dealt with all up to this number.
-    done: u64,
-    /// Users of whom the peer has returned a parcel over the present link.
-    returned: Map<UserHash, ()>,
-}
-
-impl Queue {
-    fn new() -> Self {
-        Self { rows: VecDeque::new(), last: 0, sent: 0, flying: 0, done: 0, returned: map() }
-    }
-
-    /// Takes off the rows at the front that are over; gives those that the peer has.
-    fn take_done(&mut self) -> Vec<Row> {
-        let mut over = Vec::new();
-        while let Some(row) = self.rows.front()
-            && (row.state == State::Gone || (row.state == State::Sent && row.number <= self.done))
-        {
-            let Some(row) = self.rows.pop_front() else { break };
-            self.sent = self.sent.saturating_sub(1);
-            if row.state == State::Sent {
-                self.flying = self.flying.saturating_sub(size(&row.parcel));
-                over.push(row);
-            }
-        }
-        over
-    }
-
-    fn row(&mut self, number: u64) -> Option<&mut Row> {
-        let first = self.rows.front()?.number;
-        self.rows.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
-    }
-}
-
-/// All outboxes of a node.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    queues: BTreeMap<NodeId, Queue>,
-    /// Parcels of each user in each outbox; users without are not here.
-    to: Map<UserHash, Vec<(NodeId, u32)>>,
-    /// Parcels from each user, in all outboxes.
-    from: Map<UserHash, u32>,
-}
-
-impl Outbox {
-    pub fn new() -> Self {
-        Self { queues: BTreeMap::new(), to: map(), from: map() }
-    }
-
-    /// Whether parcels of that user wait anywhere.
-    pub fn is_waiting(&self, user: UserHash) -> bool {
-        !self.to.is_empty() && self.to.contains_key(&user)
-    }
-
-    /// Whether parcels from that user wait anywhere.
-    pub fn is_sending(&self, user: UserHash) -> bool {
-        self.from.contains_key(&user)
-    }
-
-    /// Parcels that wait, for all nodes.
-    pub fn len(&self) -> usize {
-        self.queues.values().map(|queue| queue.rows.len()).sum()
-    }
-
-    /// Parcels that wait, for each node.
-    pub fn depths(&self) -> impl Iterator<Item = (NodeId, usize)> + '_ {
-        self.queues.iter().filter(|(peer, _)| **peer != HELD).map(|(peer, queue)| (*peer, queue.rows.len()))
-    }
-
-    /// Whether more waits for some peer than may without a look.
-    pub fn is_deep(&self, now: Stamp, limits: &Limits) -> bool {
-        self.queues.keys().any(|peer| self.is_deep_for(now, *peer, limits))
-    }
-
-    /// Whether more waits for `peer` than may, and for too long.
-    pub fn is_deep_for(&self, now: Stamp, peer: NodeId, limits: &Limits) -> bool {
-        let Some(queue) = self.queues.get(&peer).filter(|_| peer != HELD) else { return false };
-        let late = |row: &Row| now.0.saturating_sub(row.since.0) > limits.outbox_wait_us;
-        queue.rows.len() > limits.outbox && queue.rows.front().is_some_and(late)
-    }
-
-    fn put(&mut self, peer: NodeId, number: Option<u64>, row: Row) -> u64 {
-        let queue = self.queues.entry(peer).or_insert_with(Queue::new);
-        let number = number.unwrap_or(queue.last + 1);
-        // Rows that went before the others did not leave gaps behind at a restart.
-        for gone in queue.rows.back().map_or(number, |row| row.number + 1)..number {
-            queue.rows.push_back(Row { number: gone, state: State::Gone, parcel: row.parcel.clone(), ..row });
-        }
-        queue.last = number;
-        let (to, from) = (row.to, row.from);
-        queue.rows.push_back(Row { number, ..row });
-        let counts = self.to.entry(to).or_default();
-        match counts.iter_mut().find(|(at, _)| *at == peer) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((peer, 1)),
-        }
-        *self.from.entry(from).or_default() += 1;
-        number
-    }
-
-    /// A row has left the outbox for `peer`.
-    fn count_out(&mut self, peer: NodeId, (to, from): (UserHash, UserHash)) {
-        if let Some(counts) = self.to.get_mut(&to) {
-            if let Some((_, count)) = counts.iter_mut().find(|(at, _)| *at == peer) {
-                *count = count.saturating_sub(1);
-            }
-            counts.retain(|(_, count)| *count > 0);
-            if counts.is_empty() {
-                self.to.remove(&to);
-            }
-        }
-        if let Some(count) = self.from.get_mut(&from) {
-            *count -= 1;
-            if *count == 0 {
-                self.from.remove(&from);
-            }
-        }
-    }
-}
-
-impl Row {
-    fn new(since: Stamp, state: State, parcel: Arc<Parcel>, logged: bool) -> Self {
-        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
-        Self { number: 0, since, state, to, from, logged, parcel }
-    }
-
-    fn users(&self) -> (UserHash, UserHash) {
-        (self.to, self.from)
-    }
-}
-
-/// About how many bytes a parcel takes on its way.
-fn size(parcel: &Parcel) -> usize {
-    match &parcel.item {
-        Item::Message(message) | Item::Recall { message, .. } => 256 + message.content.json().len(),
-        Item::Receipt { .. } => 256,
-    }
-}
 
 /// When what a parcel holds was made; its mailbox cannot have it from before.
 fn made(parcel: &Parcel) -> Stamp {
@@ -353,7 +170,7 @@ impl Relay {
     fn forget_done(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        let over = queue.take_done();
+        let over = queue.take_done(now);
         let (Some(first), Some(last)) = (over.first(), over.last()) else { return };
         self.commits.write(Write::OutboxDone { peer, from: first.number, upto: last.number });
         // Only what waits can be set going.
