@@ -33,7 +33,7 @@ impl Relay {
             return effects.push(Effect::Reply { to, answer: Err(Refused::Elsewhere) });
         }
         if let Command::Send(out) = &command
-            && self.waits_behind(now, to, &user, out)
+            && self.waits_behind(now, to, &user, out, effects)
         {
             return;
         }

@@ -9,29 +9,36 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Command, Effect, Input, Outgoing, Relay, ReplyTo,
+    Command, Effect, Input, Outgoing, Refused, Relay, ReplyTo,
     hash::{Map, map},
     mesh::Whose,
 };
 use crate::model::{NodeId, Stamp, UserHash, UserKey};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 /// The longest that a send waits, in microseconds.
 const PATIENCE_US: u64 = 1_000_000;
-/// Sends that may wait, for all peers; past that they do not.
-const MAX_WAITING: usize = 65_536;
+/// Sends that may wait, for all peers, and their bytes; past that no more users have to wait, and those who do are refused.
+const MAX_WAITING: usize = 16_384;
+const MAX_BYTES: usize = 64 << 20;
+/// What a send takes besides its content, about.
+const SEND_BYTES: usize = 512;
 
 #[derive(Debug)]
 struct Waiting {
     since: Stamp,
     from: UserHash,
+    bytes: usize,
     input: Input,
 }
 
 impl Waiting {
     fn new(since: Stamp, to: ReplyTo, user: &UserKey, from: UserHash, out: &Outgoing) -> Self {
         let input = Input::Command { to, user: user.clone(), command: Command::Send(out.clone()) };
-        Self { since, from, input }
+        Self { since, from, bytes: SEND_BYTES + out.content.json().len(), input }
     }
 }
 
@@ -39,16 +46,17 @@ impl Waiting {
 #[derive(Debug)]
 pub(super) struct Throttle {
     waiting: BTreeMap<NodeId, VecDeque<Waiting>>,
-    /// Where the sends of each user wait, and how many.
-    senders: Map<UserHash, (NodeId, usize)>,
+    /// Where the sends of each user wait.
+    senders: Map<UserHash, NodeId>,
     len: usize,
+    bytes: usize,
     /// What waited goes on: it does not wait anew.
     goes_on: bool,
 }
 
 impl Throttle {
     pub fn new() -> Self {
-        Self { waiting: BTreeMap::new(), senders: map(), len: 0, goes_on: false }
+        Self { waiting: BTreeMap::new(), senders: map(), len: 0, bytes: 0, goes_on: false }
     }
 
     /// How many wait.
@@ -56,16 +64,21 @@ impl Throttle {
         self.len
     }
 
+    fn is_full(&self) -> bool {
+        self.len >= MAX_WAITING || self.bytes >= MAX_BYTES
+    }
+
     fn put(&mut self, peer: NodeId, waiting: Waiting) {
-        self.senders.entry(waiting.from).or_insert((peer, 0)).1 += 1;
+        self.senders.insert(waiting.from, peer);
+        (self.len, self.bytes) = (self.len + 1, self.bytes + waiting.bytes);
         self.waiting.entry(peer).or_default().push_back(waiting);
-        self.len += 1;
     }
 
     fn take(&mut self, peer: NodeId) -> VecDeque<Waiting> {
         let all = self.waiting.remove(&peer).unwrap_or_default();
         self.len -= all.len();
         for waiting in &all {
+            self.bytes -= waiting.bytes;
             self.senders.remove(&waiting.from);
         }
         all
@@ -73,15 +86,26 @@ impl Throttle {
 }
 
 impl Relay {
-    /// Whether a send of `from` has to wait because an earlier one does; then it does.
-    pub(super) fn waits_behind(&mut self, now: Stamp, to: ReplyTo, from: &UserKey, out: &Outgoing) -> bool {
+    /// Whether a send of `from` has to wait because an earlier one does; then it does, or is refused.
+    pub(super) fn waits_behind(
+        &mut self,
+        now: Stamp,
+        to: ReplyTo,
+        from: &UserKey,
+        out: &Outgoing,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let Some(mesh) = &mut self.mesh else { return false };
         if mesh.throttle.len == 0 || mesh.throttle.goes_on {
             return false;
         }
         let hash = UserHash::of(from);
-        let Some((peer, _)) = mesh.throttle.senders.get(&hash) else { return false };
-        let peer = *peer;
+        let Some(&peer) = mesh.throttle.senders.get(&hash) else { return false };
+        if mesh.throttle.is_full() {
+            let why = Refused::Busy(Duration::from_millis(200));
+            effects.push(Effect::Reply { to, answer: Err(why) });
+            return true;
+        }
         mesh.throttle.put(peer, Waiting::new(now, to, from, hash, out));
         true
     }
@@ -97,7 +121,7 @@ impl Relay {
     ) -> bool {
         let Some(mesh) = &self.mesh else { return false };
         let none_is_deep = !mesh.outbox.is_deep(now, &self.limits);
-        if none_is_deep || mesh.throttle.goes_on || mesh.throttle.len >= MAX_WAITING {
+        if none_is_deep || mesh.throttle.goes_on || mesh.throttle.is_full() {
             return false;
         }
         let Whose::Peer(peer) = self.whose(user) else { return false };

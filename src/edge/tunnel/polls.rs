@@ -47,6 +47,11 @@ impl Questions {
     pub fn answered(&self, from: NodeId, number: u64, status: u16, last: bool, bytes: &[u8]) {
         let mut open = self.open.lock();
         let Some(question) = open.get_mut(&number).filter(|question| question.of == from) else { return };
+        if question.body.len() + bytes.len() > LONGEST {
+            // No node answers so; whoever asked hears that there is no answer.
+            open.remove(&number);
+            return;
+        }
         question.body.extend_from_slice(bytes);
         if last && let Some(question) = open.remove(&number) {
             // A client that has gone away needs no answer.
