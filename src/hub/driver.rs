@@ -74,9 +74,17 @@ impl Driver {
             let mut held = Vec::new();
             reader.facts(&mut |key, fact| held.push(Input::Fact { key, fact }))?;
             reader.claims(&mut |user, row| held.push(Input::Claim { user, row }))?;
+            let mut gone = 0_u64;
             reader.outboxes(&mut |peer, number, parcel| {
+                gone += u64::from(parcel.is_none());
                 held.push(Input::Posted { peer, number, parcel: parcel.map(Arc::new) });
             })?;
+            if gone > 0 {
+                tracing::warn!(
+                    parcels = gone,
+                    "messages for users of other nodes were not sent before their text was removed, by retention or by a repair"
+                );
+            }
             Ok::<_, StoreError>((reader.last_stamp()?, held))
         });
         let (last, held) =
