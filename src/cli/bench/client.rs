@@ -265,9 +265,7 @@ impl Client {
 
     fn room(&self, now: u64) -> usize {
         match &self.part {
-            Part::Sender { pair, window, pace, .. }
-                if now >= self.hold && matches!(self.shared.phase(), Phase::Warming | Phase::Measuring) =>
-            {
+            Part::Sender { pair, window, pace, .. } if now >= self.hold && self.shared.phase().is_load() => {
                 window.saturating_sub(pair.borrow().unanswered()).min(pace.due(now))
             }
             _ => 0,
@@ -377,7 +375,7 @@ impl Peer for Client {
     }
 
     fn waits(&self) -> bool {
-        matches!(self.part, Part::Sender { .. }) && self.shared.phase() == Phase::Opening
+        matches!(self.part, Part::Sender { .. }) && !self.shared.phase().is_load()
     }
 }
 

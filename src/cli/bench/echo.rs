@@ -93,8 +93,7 @@ impl Peer for Caller {
     }
 
     fn put(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
-        let running = matches!(self.shared.phase(), Phase::Warming | Phase::Measuring);
-        if !running || self.sent - self.returned >= self.window {
+        if !self.shared.phase().is_load() || self.sent - self.returned >= self.window {
             return false;
         }
         Mark { pair: self.number, seq: self.sent, sent: now }.write(out, self.size);

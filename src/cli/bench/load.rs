@@ -1,4 +1,4 @@
-//! A run of load: open sessions, warm up, measure, let everything arrive, judge.
+//! Load: open sessions, measure, let everything arrive, judge.
 
 use super::{
     child::Child,
@@ -9,6 +9,7 @@ use super::{
     probe::{self, Samples},
     pump::{self, Pump},
     roam,
+    rounds::Round,
     tally::{Phase, Shared, Times},
 };
 use crate::{
@@ -131,6 +132,21 @@ pub(super) struct Used {
     pub(super) metrics: Option<Samples>,
 }
 
+impl Used {
+    /// Adds another time of the same processes, after this one.
+    pub(super) fn add(&mut self, later: &Self) {
+        self.seconds += later.seconds;
+        self.own_cpu += later.own_cpu;
+        self.resident = later.resident.or(self.resident);
+        if let Some(cpu) = later.server_cpu {
+            *self.server_cpu.get_or_insert_default() += cpu;
+        }
+        if let Some(metrics) = &later.metrics {
+            self.metrics.get_or_insert_default().add(metrics);
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
@@ -142,8 +158,10 @@ pub(super) struct Outcome {
     pub(super) ack: Times,
     /// Send to receive.
     pub(super) end_to_end: Times,
-    /// CPU, memory, metrics.
+    /// CPU, memory, metrics of all rounds.
     pub(super) used: Used,
+    /// Each round by itself.
+    pub(super) rounds: Vec<Round>,
     /// Losses and the like, of the whole run.
     pub(super) verdict: Verdict,
     /// Sends that were never answered.
@@ -322,40 +340,14 @@ pub(super) async fn open(
 /// When a session ends meanwhile.
 pub(super) async fn settle(sessions: &mut Sessions, pairs: &Pairs) -> anyhow::Result<(Verdict, usize)> {
     sessions.until(SETTLE, || pairs.iter().all(|pair| pair.borrow().is_settled())).await?;
-    let mut verdict = Verdict::default();
-    pairs.iter().for_each(|pair| verdict.add(pair.borrow().verdict()));
-    Ok((verdict, pairs.iter().map(|pair| pair.borrow().unanswered()).sum()))
+    Ok(judge(pairs))
 }
 
-/// Runs it.
-///
-/// * `servers`: the servers, those that are children of this process.
-///
-/// # Errors
-/// When sessions cannot be opened or do not last.
-pub(super) async fn run(
-    load: &Load,
-    transport: Transport,
-    target: &Target,
-    servers: &[Child],
-) -> anyhow::Result<Outcome> {
-    let (mut sessions, pairs) = open(load, transport, target, false).await?;
-    let shared = sessions.shared.clone();
-    shared.enter(Phase::Warming);
-    sessions.watch(load.warmup).await?;
-    let used = measured(&mut sessions, load.measure, servers).await?;
-    let (verdict, unanswered) = settle(&mut sessions, &pairs).await?;
-    let outcome = Outcome {
-        delivered: shared.delivered.get(),
-        batches: shared.batches.get(),
-        ack: Times::of(&shared.ack.borrow()),
-        end_to_end: Times::of(&shared.end_to_end.borrow()),
-        used,
-        verdict,
-        unanswered,
-        refused: shared.refused.take(),
-    };
-    Ok(outcome)
+/// What went wrong so far, and how many sends were never answered.
+pub(super) fn judge(pairs: &Pairs) -> (Verdict, usize) {
+    let mut verdict = Verdict::default();
+    pairs.iter().for_each(|pair| verdict.add(pair.borrow().verdict()));
+    (verdict, pairs.iter().map(|pair| pair.borrow().unanswered()).sum())
 }
 
 /// Measures for some time, then lets the load settle.

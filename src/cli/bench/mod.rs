@@ -3,7 +3,7 @@
 //! Flow: a server of our own in a child process, on an empty folder of a real disk → load from this process, one
 //! thread → figures, and every message accounted for; beside it, in the same run, the disk alone and a bare echo, by
 //! which figures of different machines compare. With several nodes, sender and receiver of a message connect to
-//! different ones, and one node alone carries the same load first, for comparison.
+//! different ones, and one node alone carries the same load in turns with them, for comparison.
 //! Exit code: 0 when nothing was lost, came twice or out of order; 1 when something was.
 
 mod child;
@@ -20,6 +20,7 @@ mod probe;
 mod pump;
 mod report;
 mod roam;
+mod rounds;
 mod scan;
 mod tally;
 mod ws;
@@ -36,6 +37,7 @@ use anyhow::{Context as _, bail};
 use child::{LOAD_CORE, Wanted};
 use clap::Args;
 use load::{Load, Place, Target, Transport};
+use rounds::Side;
 use std::{
     net::ToSocketAddrs as _,
     os::unix::process::CommandExt as _,
@@ -98,6 +100,9 @@ pub(super) struct Arguments {
     /// Measure memory instead: open N sessions that say nothing
     #[arg(long, value_name = "N", conflicts_with_all = ["users", "pairs", "url"])]
     idle: Option<u32>,
+    /// Times that one node and --nodes are loaded in turns, --seconds each
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: u8,
     /// Leave out the bare echo
     #[arg(long)]
     no_echo: bool,
@@ -145,10 +150,12 @@ impl Arguments {
 
     /// Connections that will be open at once.
     fn connections(&self, load: &Load) -> usize {
+        // Those of one node and of several are open at the same time.
+        let sides = if self.nodes > 1 { 2 } else { 1 };
         match (self.idle, self.transport) {
             (Some(count), _) => count as usize + 64,
-            (None, Transport::Ws) => load.users,
-            (None, Transport::Poll) => 2 * load.users,
+            (None, Transport::Ws) => sides * load.users,
+            (None, Transport::Poll) => sides * 2 * load.users,
         }
     }
 }
@@ -216,7 +223,9 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
         let (app, secret) = (arguments.app.clone(), arguments.secret.clone());
         let places = vec![place(url)?];
         let target = Target { places, app: app.unwrap_or_default(), secret: secret.unwrap_or_default(), run };
-        let service = load::run(load, arguments.transport, &target, &[]).await?;
+        let mut side = Side::open(load, arguments.transport, &target, &[]).await?;
+        side.round(load).await?;
+        let service = side.finish();
         return finish(arguments, load, pinned, Measured { disk: None, alone: None, service }).await;
     }
     let folder = Folder::below(&parent(loaded), "bench")?;
@@ -252,25 +261,28 @@ async fn measure(arguments: &Arguments, load: &Load, pinned: bool, loaded: &Load
         return Ok(output::line(&text)?);
     }
     let servers = [server];
-    let mut measured = Measured {
-        disk: Some(disk),
-        alone: None,
-        service: load::run(load, arguments.transport, &target, &servers).await?,
-    };
-    drop(servers);
-    if arguments.nodes > 1 {
-        let (nodes, app) = cluster::serve(folder.path(), arguments.nodes.into(), wanted).await?;
-        let places = nodes.iter().map(Place::of).collect();
-        let target = Target { places, app: app.key, secret: app.secret, run };
-        let service = load::run(load, arguments.transport, &target, &nodes).await?;
-        measured.alone = Some(std::mem::replace(&mut measured.service, service));
+    let mut one = Side::open(load, arguments.transport, &target, &servers).await?;
+    if arguments.nodes < 2 {
+        one.round(load).await?;
+        let measured = Measured { disk: Some(disk), alone: None, service: one.finish() };
+        return finish(arguments, load, pinned, measured).await;
     }
+    let (nodes, app) = cluster::serve(folder.path(), arguments.nodes.into(), wanted).await?;
+    let places = nodes.iter().map(Place::of).collect();
+    let target = Target { places, app: app.key, secret: app.secret, run };
+    let mut several = Side::open(load, arguments.transport, &target, &nodes).await?;
+    for _ in 0..arguments.rounds {
+        one.round(load).await?;
+        several.round(load).await?;
+    }
+    let measured = Measured { disk: Some(disk), alone: Some(one.finish()), service: several.finish() };
+    drop((servers, nodes));
     finish(arguments, load, pinned, measured).await
 }
 
 /// What was measured but for the yardstick.
 struct Measured {
-    disk: Option<probe::Disk>,
+    disk: Option<probe::Spread>,
     /// Of one node, when there are several in `service`.
     alone: Option<load::Outcome>,
     service: load::Outcome,

@@ -67,22 +67,31 @@ pub(super) fn file_system(path: &Path) -> Option<String> {
     mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
 }
 
-/// How long a disk takes to make 4 KiB durable, in microseconds.
+/// What several measurements of one thing came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Disk {
-    /// The quickest.
+pub(super) struct Spread {
+    /// The smallest.
     pub(super) min: f64,
     /// The one in the middle.
     pub(super) median: f64,
-    /// The slowest.
+    /// The largest.
     pub(super) max: f64,
 }
 
-/// Measures appends with fdatasync in `folder`.
+impl Spread {
+    /// That of `values`; zeros when there are none.
+    pub(super) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or_default();
+        Self { min: at(0), median: at(values.len() / 2), max: at(values.len().saturating_sub(1)) }
+    }
+}
+
+/// How long the disk of `folder` takes to make 4 KiB more of a file durable with fdatasync, in microseconds.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn disk(folder: &Path) -> anyhow::Result<Disk> {
+pub(super) fn disk(folder: &Path) -> anyhow::Result<Spread> {
     let path = folder.join("disk-probe");
     let probe = || -> std::io::Result<Vec<f64>> {
         let mut file: File = OpenOptions::new().create_new(true).append(true).open(&path)?;
@@ -98,13 +107,7 @@ pub(super) fn disk(folder: &Path) -> anyhow::Result<Disk> {
     let times = probe();
     // Left behind it does no harm: the folder goes as a whole.
     let _ = fs::remove_file(&path);
-    Ok(spread(times.with_context(|| format!("the disk of {} cannot be measured", folder.display()))?))
-}
-
-fn spread(mut times: Vec<f64>) -> Disk {
-    times.sort_by(f64::total_cmp);
-    let at = |index: usize| times.get(index).copied().unwrap_or_default();
-    Disk { min: at(0), median: at(times.len() / 2), max: at(times.len().saturating_sub(1)) }
+    Ok(Spread::of(times.with_context(|| format!("the disk of {} cannot be measured", folder.display()))?))
 }
 
 /// Samples of a Prometheus text, by name with labels.
@@ -186,7 +189,7 @@ mod tests {
         assert!(disk.min > 0.0 && disk.min <= disk.median && disk.median <= disk.max);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(file_system(folder.path()).is_some());
-        let of = spread(vec![3.0, 1.0, 9.0, 2.0, 4.0]);
+        let of = Spread::of(vec![3.0, 1.0, 9.0, 2.0, 4.0]);
         assert_eq!((of.min, of.median, of.max), (1.0, 3.0, 9.0));
     }
 

@@ -3,7 +3,8 @@
 use super::{
     echo, idle,
     load::{self, Load, Transport, Used},
-    probe::Disk,
+    probe::Spread,
+    rounds::Round,
     tally::Times,
 };
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub(super) struct Report {
     /// Whether server and load had a core each to themselves.
     pub(super) pinned: bool,
     /// The disk under the server.
-    pub(super) disk: Option<Disk>,
+    pub(super) disk: Option<Spread>,
     /// The service.
     pub(super) service: load::Outcome,
     /// One node with the same load, when `service` is several.
@@ -78,14 +79,15 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let Self { load, service, .. } = self;
         let mut rows = vec![format!(
-            "{} pairs over {}, {}{} sends of {} bytes in flight each, {} users; {:.1} s after {:.1} s of warm-up; {}",
+            "{} pairs over {}, {}{} sends of {} bytes in flight each, {} users; {} × {:.1} s after {:.1} s of warm-up; {}",
             load.pairs,
             transport(self.transport),
             if self.nodes > 1 { format!("between {} nodes, ", self.nodes) } else { String::new() },
             load.window,
             load.size,
             load.users,
-            service.used.seconds,
+            service.rounds.len(),
+            load.measure.as_secs_f64(),
             load.warmup.as_secs_f64(),
             if self.pinned { "server on core 0, load on core 1" } else { "not pinned" },
         )];
@@ -120,8 +122,10 @@ impl Report {
             );
             row("one node, send to ok, ms p50 / p99 / max", millis(&alone.ack));
             row("one node, send to receive, ms", millis(&alone.end_to_end));
-            let part = self.of_alone().map_or_else(unknown, |part| format!("{:.0} %", part * 100.0));
-            row("messages for the same CPU, of one node's", part);
+            let part = self.of_alone().map_or_else(unknown, |part| {
+                format!("{:.2} / {:.2} / {:.2}", part.min, part.median, part.max)
+            });
+            row("for the same CPU, of one node's messages", part);
         }
         if let Some(disk) = self.disk {
             let ms = [disk.min, disk.median, disk.max].map(|us| fixed2(us / 1_000.0));
@@ -150,11 +154,12 @@ impl Report {
         rows.join("\n")
     }
 
-    /// Messages for the same CPU, as a part of what one node carries for it.
-    fn of_alone(&self) -> Option<f64> {
+    /// Messages for the same CPU, as a part of what one node carries for it, of each round.
+    fn of_alone(&self) -> Option<Spread> {
         let alone = self.alone.as_ref()?;
-        let own = cost(self.service.delivered, &self.service.used)?;
-        cost(alone.delivered, &alone.used).map(|alone| alone / own.max(1e-9))
+        let parts = self.service.rounds.iter().zip(&alone.rounds);
+        let parts = parts.map(|(own, alone)| Some(alone.cost()? / own.cost()?.max(1e-9)));
+        parts.collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty()).map(Spread::of)
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -179,6 +184,7 @@ impl Report {
             "delivered": service.delivered,
             "messages_per_second": rate(service.delivered, &service.used),
             "server_cpu_us_per_message": cost(service.delivered, &service.used),
+            "rounds_cpu_us": rounds(service),
             "server_cpu_seconds_per_million": cost(service.delivered, &service.used),
             "server_cores": service.used.server_cpu.map(|cpu| part(cpu, &service.used)),
             "load_cores": part(service.used.own_cpu, &service.used),
@@ -189,16 +195,17 @@ impl Report {
             "messages_per_fsync": self.batch(),
             "rows_per_fsync": self.rows(),
             "server_batch_p50_us": self.fsync(),
-            "disk_fdatasync_us": self.disk.map(|disk| json!({ "min": disk.min, "p50": disk.median, "max": disk.max })),
+            "disk_fdatasync_us": self.disk.map(spread),
             "ack_p50_per_fdatasync": self.disk.map(|disk| service.ack.p50 / disk.median.max(1e-9)),
             "alone": self.alone.as_ref().map(|alone| json!({
                 "messages_per_second": rate(alone.delivered, &alone.used),
                 "server_cpu_us_per_message": cost(alone.delivered, &alone.used),
+                "rounds_cpu_us": rounds(alone),
                 "server_cores": alone.used.server_cpu.map(|cpu| part(cpu, &alone.used)),
                 "ack_us": times(&alone.ack),
                 "end_to_end_us": times(&alone.end_to_end),
             })),
-            "messages_for_same_cpu_to_alone": self.of_alone(),
+            "messages_for_same_cpu_to_alone": self.of_alone().map(spread),
             "echo": self.echo.as_ref().map(|echo| json!({
                 "messages_per_second": rate(echo.returned, &echo.used),
                 "server_cpu_us_per_message": cost(echo.returned, &echo.used),
@@ -248,6 +255,15 @@ const fn transport(transport: Transport) -> &'static str {
         Transport::Ws => "ws",
         Transport::Poll => "poll",
     }
+}
+
+fn spread(spread: Spread) -> Value {
+    json!({ "min": spread.min, "p50": spread.median, "max": spread.max })
+}
+
+/// Server CPU of one message in each round, in microseconds.
+fn rounds(outcome: &load::Outcome) -> Vec<Option<f64>> {
+    outcome.rounds.iter().map(Round::cost).collect()
 }
 
 fn times(times: &Times) -> Value {
@@ -307,7 +323,7 @@ mod tests {
             ..load::Outcome::default()
         };
         let echo = echo::Outcome { returned: 200_000, round_trip: times, used };
-        let disk = Some(Disk { min: 100.0, median: 500.0, max: 900.0 });
+        let disk = Some(Spread { min: 100.0, median: 500.0, max: 900.0 });
         Report {
             load,
             transport: Transport::Ws,
@@ -346,10 +362,16 @@ mod tests {
         let mut report = report();
         assert!(report.json()["messages_for_same_cpu_to_alone"].is_null());
         let mut alone = report.service.clone();
-        alone.used.server_cpu = Some(0.8);
+        let cpu = [0.8, 0.6, 0.7];
+        let round =
+            |cpu| Round { delivered: 100_000, used: Used { server_cpu: Some(cpu), ..Used::default() } };
+        (alone.rounds, report.service.rounds) = (cpu.map(round).into(), vec![round(1.0); 3]);
         (report.nodes, report.alone) = (2, Some(alone));
-        let part = report.json()["messages_for_same_cpu_to_alone"].as_f64().unwrap();
-        assert!((part - 0.8).abs() < 1e-9 && report.table().contains("80 %") && report.good());
+        let parts = &report.json()["messages_for_same_cpu_to_alone"];
+        for (key, value) in [("min", 0.6), ("p50", 0.7), ("max", 0.8)] {
+            assert!((parts[key].as_f64().unwrap() - value).abs() < 1e-9, "{parts}");
+        }
+        assert!(report.table().contains("0.60 / 0.70 / 0.80") && report.good());
         report.alone.iter_mut().for_each(|alone| alone.verdict.duplicates = 1);
         assert!(!report.good());
     }

@@ -27,6 +27,13 @@ pub(super) enum Phase {
     Settling,
 }
 
+impl Phase {
+    /// Whether messages are sent.
+    pub(super) const fn is_load(self) -> bool {
+        matches!(self, Self::Warming | Self::Measuring)
+    }
+}
+
 /// What all clients of a run share.
 pub(super) struct Shared {
     began: Instant,
