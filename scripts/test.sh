@@ -27,7 +27,7 @@ install_packages() {
     fonts=$(fc-list 2>/dev/null || true)
     command -v chromium >/dev/null || missing+=(chromium chromium-driver)
     command -v node >/dev/null || missing+=(nodejs npm)
-    command -v cc >/dev/null || missing+=(build-essential)
+    { command -v cc && command -v make; } >/dev/null || missing+=(build-essential)
     # Networks of their own for nodes between which things break (tests/mesh_faults).
     command -v ip >/dev/null || missing+=(iproute2)
     command -v unshare >/dev/null || missing+=(util-linux)
