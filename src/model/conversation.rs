@@ -52,6 +52,21 @@ pub struct Conversation {
     pub target: Arc<str>,
 }
 
+/// The name of a [`Conversation`] that is not one's own: finds it in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConversationName<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// The peer, or the id of the group.
+    pub target: &'a str,
+}
+
+impl hashbrown::Equivalent<Conversation> for ConversationName<'_> {
+    fn equivalent(&self, conversation: &Conversation) -> bool {
+        self.kind == conversation.kind && *self.target == *conversation.target
+    }
+}
+
 impl Conversation {
     /// A conversation named from outside.
     ///
@@ -141,6 +156,16 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_finds_its_conversation() {
+        let known = Conversation { kind: Kind::Private, target: "bo".into() };
+        let mut table = hashbrown::HashMap::with_hasher(ahash::RandomState::with_seed(1));
+        table.insert(known, 1);
+        let find = |kind, target| table.get(&ConversationName { kind, target });
+        assert_eq!(find(Kind::Private, "bo"), Some(&1));
+        assert_eq!((find(Kind::System, "bo"), find(Kind::Private, "b")), (None, None));
+    }
 
     #[test]
     fn both_sides_of_a_private_conversation_share_one_log() {

@@ -55,7 +55,7 @@ impl UserKey {
     pub fn new(app: &str, id: &str) -> Result<Self, BadId> {
         check_id(app)?;
         check_id(id)?;
-        Ok(Self([app, "\0", id].concat().into()))
+        Ok(Self::joined(app, id))
     }
 
     /// Reads what [`Self::as_str`] gave.
@@ -75,6 +75,16 @@ impl UserKey {
     /// When `id` is not an id.
     pub fn sibling(&self, id: &str) -> Result<Self, BadId> {
         Self::new(self.app(), id)
+    }
+
+    /// Both are ids.
+    fn joined(app: &str, id: &str) -> Self {
+        let mut text = [0_u8; 2 * MAX_ID + 1];
+        let (at, len) = (app.len() + 1, app.len() + 1 + id.len());
+        // Put together in place: this is done for every message, and a text on the way would be one allocation more.
+        text[..app.len()].copy_from_slice(app.as_bytes());
+        text[at..len].copy_from_slice(id.as_bytes());
+        Self(String::from_utf8_lossy(&text[..len]).into())
     }
 
     fn split(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Messages, and the form in which their content is kept.
 
-use super::{Conversation, Kind, Log, MessageId, Stamp, UserKey};
+use super::{Conversation, ConversationName, Kind, Log, MessageId, Stamp, UserKey};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -86,6 +86,17 @@ impl Message {
             _ => self.to.clone(),
         };
         Conversation { kind: self.kind, target }
+    }
+
+    /// The same, to look it up by.
+    #[must_use]
+    pub fn conversation_name(&self, user: &UserKey) -> ConversationName<'_> {
+        let target = match self.kind {
+            Kind::Private if user.id() == self.from.id() => &self.to,
+            Kind::Private | Kind::System => self.from.id(),
+            _ => &self.to,
+        };
+        ConversationName { kind: self.kind, target }
     }
 
     /// The log in which this message stands.

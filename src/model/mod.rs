@@ -14,7 +14,7 @@ mod parcel;
 
 pub use class::{ClassFlags, class_flags};
 pub use clock::{Clock, Skew, Stamp};
-pub use conversation::{Conversation, Kind, Log};
+pub use conversation::{Conversation, ConversationName, Kind, Log};
 pub use entry::{Change, Entry, EntryRow, What};
 pub use epoch::{BadReign, Epoch, Reign};
 pub use ids::{BadId, DeviceId, MAX_ID, MessageId, UserKey, check_id};

@@ -7,7 +7,8 @@ use super::{
 use crate::{
     gossip::{FactKey, FactValue},
     model::{
-        Change, Conversation, Entry, EntryRow, Flags, Item, Kind, Message, Parcel, Stamp, UserKey, What,
+        Change, Conversation, Entry, EntryRow, Flags, Item, Kind, Message, Parcel, Stamp, UserHash, UserKey,
+        What,
     },
     store::Write,
 };
@@ -246,11 +247,12 @@ impl Relay {
             Some((_, Addressee::Here(peer))) => {
                 self.change(now, peer, pos, Change::Receipt { conversation, at: mark.at }, None);
             }
-            Some((peer, _)) => {
+            Some((peer, Addressee::Away(hash))) => {
                 let item = Item::Receipt { conversation, at: mark.at };
-                self.post(now, Arc::new(Parcel { to: peer, from: user, item, since: None }), false);
+                let parcel = Parcel { to: peer, from: user, item, since: None };
+                self.post(now, Arc::new(parcel), hash, false);
             }
-            None => {}
+            Some((_, Addressee::Waits)) | None => {}
         }
     }
 
@@ -293,7 +295,7 @@ impl Relay {
         let theirs = match own.unwrap_or_else(|| self.addressee(now, &peer, since, again, effects)) {
             Addressee::Waits => return,
             Addressee::Here(slot) => Some(slot),
-            Addressee::Away => None,
+            Addressee::Away(_) => None,
         };
         let recalled = Arc::new(original.recalled());
         self.take_back(&recalled, original.at);
@@ -318,7 +320,7 @@ impl Relay {
             None => {
                 let item = Item::Recall { message: recalled, by: by.clone(), extra: extra.clone() };
                 let parcel = Parcel { to: peer.clone(), from: user.clone(), item, since };
-                self.post(now, Arc::new(parcel), false);
+                self.post(now, Arc::new(parcel), UserHash::of(&peer), false);
             }
         }
         match mine {

@@ -123,7 +123,7 @@ impl Relay {
             inbound.returned.remove(&hash);
         }
         let link = inbound.link;
-        self.arrived(now, from, link, number, parcel, effects);
+        self.arrived_for(now, hash, (from, link, number), parcel, effects);
     }
 
     /// A parcel that has come over that link is to be dealt with, perhaps after a wait.
@@ -137,6 +137,17 @@ impl Relay {
         effects: &mut Vec<Effect>,
     ) {
         let hash = UserHash::of(&parcel.to);
+        self.arrived_for(now, hash, (from, link, number), parcel, effects);
+    }
+
+    fn arrived_for(
+        &mut self,
+        now: Stamp,
+        hash: UserHash,
+        (from, link, number): (NodeId, Stamp, u64),
+        parcel: Arc<Parcel>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(inbound) = mesh.inbound.get_mut(&from).filter(|inbound| inbound.link == link) else {
             return; // its link is gone: it comes again, after those before it
@@ -144,7 +155,7 @@ impl Relay {
         if inbound.returned.contains_key(&hash) {
             return self.send_back(from, link, number, hash, effects);
         }
-        match self.whose(&parcel.to) {
+        match self.whose_known(&parcel.to, hash) {
             Whose::Mine => {}
             Whose::Nobody => self.take_over(now, &parcel.to),
             Whose::Peer(_) => return self.send_back(from, link, number, hash, effects),
@@ -156,7 +167,7 @@ impl Relay {
         if self.broken(super::sabotage::Sabotage::DoneBeforeFsync) {
             return self.received(from, link, number);
         }
-        self.commits.after(After::Received { from, link, number });
+        self.commits.received(from, link, number);
     }
 
     fn send_back(

@@ -9,7 +9,10 @@
 
 use super::{ConversationState, SessionId, hash::Map, inbound::Known};
 use crate::{
-    model::{Change, Conversation, DeviceId, EntryRow, Epoch, Flags, Kind, MessageId, Reign, Stamp, UserKey},
+    model::{
+        Change, Conversation, DeviceId, EntryRow, Epoch, Flags, Kind, Message, MessageId, Reign, Stamp,
+        UserKey,
+    },
     store::{ConversationRow, DeviceRow, MailboxRow, SentRow, Snapshot},
 };
 use std::collections::VecDeque;
@@ -179,15 +182,14 @@ impl Mailbox {
         self.sent_index.get(&id).copied()
     }
 
-    /// `conversation` in the copy that the mailbox already has, so that its target is kept in memory once.
-    pub fn intern(&self, conversation: Conversation) -> Conversation {
-        self.talks.get_key_value(&conversation).map_or(conversation, |(known, _)| known.clone())
-    }
-
-    /// The ordinal that the next message of this conversation gets.
-    pub fn next_ordinal(&self, conversation: &Conversation, counts: bool) -> u32 {
-        let counted = self.talks.get(conversation).map_or(0, |talk| talk.row.counted);
-        if counts { counted.saturating_add(1) } else { counted }
+    /// The conversation of `message`, in the copy that the mailbox already has, so that its target is kept in memory once;
+    /// and how many messages of it have counted.
+    pub fn conversation_of(&self, message: &Message) -> (Conversation, u32) {
+        let known = self.talks.get_key_value(&message.conversation_name(&self.user));
+        known.map_or_else(
+            || (message.conversation(&self.user), 0),
+            |(known, talk)| (known.clone(), talk.row.counted),
+        )
     }
 
     /// The device's row, made at `cursor` if it is not there. The longest gone gives way when there are too many.
@@ -428,7 +430,8 @@ mod tests {
     fn unread_counts_what_others_sent_after_the_watermark() {
         let mut mailbox = Mailbox::restore(UserKey::new("app", "ann").unwrap(), Snapshot::default());
         for n in 1..=5_u32 {
-            let ordinal = mailbox.next_ordinal(&with("bo"), n != 3);
+            let counted = mailbox.talks.get(&with("bo")).map_or(0, |talk| talk.row.counted);
+            let ordinal = counted + u32::from(n != 3);
             let flags = Flags::STORED.with(Flags::COUNTED, n != 3);
             let id = MessageId(u128::from(n));
             let at = Stamp(u64::from(n));

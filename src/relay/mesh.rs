@@ -151,11 +151,16 @@ fn weight(user: UserHash, node: NodeId) -> u64 {
 impl Relay {
     /// Whose the mailbox of `user` is, as far as known here.
     pub(super) fn whose(&self, user: &UserKey) -> Whose {
+        if self.mesh.is_none() { Whose::Mine } else { self.whose_known(user, UserHash::of(user)) }
+    }
+
+    /// The same; `hash` is the user's.
+    pub(super) fn whose_known(&self, user: &UserKey, hash: UserHash) -> Whose {
         let Some(mesh) = &self.mesh else { return Whose::Mine };
         if self.slots.find(user).is_some() || mesh.takes.is_writing(user) {
             return Whose::Mine;
         }
-        match mesh.presence.claim(UserHash::of(user)) {
+        match mesh.presence.claim(hash) {
             Some(claim) if claim.owner == self.node => Whose::Mine,
             Some(claim) => Whose::Peer(claim.owner),
             None => Whose::Nobody,

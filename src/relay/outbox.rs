@@ -11,7 +11,6 @@
 
 use super::{
     Effect, Frame, Input, Relay,
-    commits::After,
     hash::map,
     mesh::Whose,
     queues::{HELD, Row, State, size},
@@ -53,10 +52,11 @@ fn unsure(parcel: &Arc<Parcel>) -> Arc<Parcel> {
 impl Relay {
     /// Puts a parcel where it has to go; it is written with the next commit.
     ///
+    /// * `to`: the number of its addressee.
     /// * `logged`: its message is written into its log with the same commit.
-    pub(super) fn post(&mut self, now: Stamp, parcel: Arc<Parcel>, logged: bool) {
-        let row = Row::new(now, State::Writing, parcel.clone(), logged);
-        let owner = match self.whose(&parcel.to) {
+    pub(super) fn post(&mut self, now: Stamp, parcel: Arc<Parcel>, to: UserHash, logged: bool) {
+        let row = Row::to(to, now, State::Writing, parcel.clone(), logged);
+        let owner = match self.whose_known(&parcel.to, row.to) {
             Whose::Mine => self.node,
             Whose::Peer(owner) => owner,
             Whose::Nobody => self.registrar(&parcel.to),
@@ -74,10 +74,10 @@ impl Relay {
         let number = mesh.outbox.put(owner, None, row);
         #[cfg(test)]
         if self.broken(super::sabotage::Sabotage::ParcelNotWritten) {
-            return self.commits.after(After::Post { peer: owner, number });
+            return self.commits.posted(owner, number);
         }
         self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });
-        self.commits.after(After::Post { peer: owner, number });
+        self.commits.posted(owner, number);
     }
 
     /// A parcel that the store held at the start.
@@ -93,18 +93,29 @@ impl Relay {
         }
     }
 
-    /// A parcel is on disk.
-    pub(super) fn posted(&mut self, now: Stamp, peer: NodeId, number: u64, effects: &mut Vec<Effect>) {
+    /// Parcels are on disk: from the first of the numbers to the last.
+    pub(super) fn posted(
+        &mut self,
+        now: Stamp,
+        peer: NodeId,
+        (first, last): (u64, u64),
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        if let Some(row) = queue.row(number)
-            && row.state == State::Writing
-        {
-            row.state = State::Ready;
-            if peer == HELD {
-                let user = row.parcel.to.clone();
-                return self.release(now, &[user], effects);
+        let mut users = Vec::new();
+        for number in first..=last {
+            if let Some(row) = queue.row(number)
+                && row.state == State::Writing
+            {
+                row.state = State::Ready;
+                if peer == HELD {
+                    users.push(row.parcel.to.clone());
+                }
             }
+        }
+        if peer == HELD {
+            return self.release(now, &users, effects);
         }
         self.send_parcels(peer, effects);
     }
@@ -241,7 +252,7 @@ impl Relay {
         let Some(mesh) = &mut self.mesh else { return };
         let number = mesh.outbox.put(HELD, None, held);
         self.commits.write(Write::Outbox { peer: HELD, number, parcel, logged });
-        self.commits.after(After::Post { peer: HELD, number });
+        self.commits.posted(HELD, number);
     }
 
     fn drop_row(&mut self, peer: NodeId, number: u64, users: (UserHash, UserHash)) {
@@ -340,7 +351,7 @@ impl Relay {
         let Some(mesh) = &mut self.mesh else { return false };
         let number = mesh.outbox.put(owner, None, row);
         self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });
-        self.commits.after(After::Post { peer: owner, number });
+        self.commits.posted(owner, number);
         true
     }
 

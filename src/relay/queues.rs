@@ -210,7 +210,12 @@ impl Outbox {
 
 impl Row {
     pub fn new(since: Stamp, state: State, parcel: Arc<Parcel>, logged: bool) -> Self {
-        let (to, from) = (UserHash::of(&parcel.to), UserHash::of(&parcel.from));
+        Self::to(UserHash::of(&parcel.to), since, state, parcel, logged)
+    }
+
+    /// One whose addressee's number is known.
+    pub fn to(to: UserHash, since: Stamp, state: State, parcel: Arc<Parcel>, logged: bool) -> Self {
+        let from = UserHash::of(&parcel.from);
         Self { number: 0, since, state, to, from, logged, parcel }
     }
 

@@ -23,13 +23,14 @@ pub(super) enum Addressee {
     /// Being read: what needs it waits.
     Waits,
     Here(Slot),
-    Away,
+    /// At another node, or to be put behind what waits for it.
+    Away(UserHash),
 }
 
 /// Where a message goes, besides its sender's mailbox.
 enum Target {
     Mailbox(Slot),
-    Parcel(UserKey, Option<Stamp>),
+    Parcel(UserKey, UserHash, Option<Stamp>),
     /// Its mailbox has it, from then.
     Had(Stamp),
 }
@@ -81,7 +82,7 @@ impl Relay {
                 Some(at) => Target::Had(at),
                 None => Target::Mailbox(slot),
             },
-            Addressee::Away => Target::Parcel(peer, since),
+            Addressee::Away(hash) => Target::Parcel(peer, hash, since),
         };
         if self.commits.pending() >= self.limits.pending {
             let why = Refused::Busy(Duration::from_millis(200));
@@ -135,19 +136,20 @@ impl Relay {
             return self.mailbox_for(user, input, effects).map_or(Addressee::Waits, Addressee::Here);
         };
         // What waits for the same mailbox goes first.
-        if mesh.outbox.is_waiting(UserHash::of(user)) {
-            return Addressee::Away;
+        let hash = UserHash::of(user);
+        if mesh.outbox.is_waiting(hash) {
+            return Addressee::Away(hash);
         }
-        match self.whose(user) {
+        match self.whose_known(user, hash) {
             Whose::Mine => {}
             Whose::Nobody if self.registrar(user) == self.node => self.take_over(now, user),
-            Whose::Nobody | Whose::Peer(_) => return Addressee::Away,
+            Whose::Nobody | Whose::Peer(_) => return Addressee::Away(hash),
         }
         // Where it would have to wait, it goes the way of parcels: a command that waits for one mailbox could be overtaken while
         // it has to wait for the sender's own once more.
         match self.slots.find(user) {
             Some(slot) if since.is_none_or(|since| self.knows(slot, since)) => Addressee::Here(slot),
-            _ => Addressee::Away,
+            _ => Addressee::Away(hash),
         }
     }
 
@@ -230,10 +232,10 @@ impl Relay {
         match target {
             Target::Mailbox(slot) if sender == Some(slot) => {}
             Target::Mailbox(slot) => self.append_message(now, slot, at, &message, false, None),
-            Target::Parcel(user, since) => {
+            Target::Parcel(user, hash, since) => {
                 let from = message.from.clone();
                 let parcel = Parcel { to: user, from, item: Item::Message(message), since };
-                self.post(now, Arc::new(parcel), sender.is_some());
+                self.post(now, Arc::new(parcel), hash, sender.is_some());
             }
             Target::Had(_) => {}
         }
@@ -281,8 +283,8 @@ impl Relay {
         let Some(mailbox) = self.slots.get(slot) else {
             return;
         };
-        let conversation = mailbox.intern(message.conversation(&mailbox.user));
-        let ordinal = mailbox.next_ordinal(&conversation, !mine && flags.has(Flags::COUNTED));
+        let (conversation, counted) = mailbox.conversation_of(message);
+        let ordinal = counted.saturating_add(u32::from(!mine && flags.has(Flags::COUNTED)));
         let row = EntryRow::Message { id: message.id, at: message.at, conversation, mine, flags, ordinal };
         self.append(now, slot, pos, row);
         let entry = Entry { pos, what: What::Message { message: message.clone(), ordinal } };

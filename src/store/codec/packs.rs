@@ -1,7 +1,7 @@
 //! Packs of parcels, as the outboxes have them on disk.
 
 use super::{Broken, Decoded, FORMAT, Reader, put_number, values};
-use crate::model::{Item, Kind, Log, Message, MessageId, Parcel, Stamp, UserKey};
+use crate::model::{Item, Log, Message, MessageId, Parcel, Stamp, UserKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -31,12 +31,8 @@ impl Pointer {
     /// Where the message of `parcel` stands, if the parcel is one of those of which this says all.
     pub(in crate::store) fn of(parcel: &Parcel) -> Option<Self> {
         let Item::Message(message) = &parcel.item else { return None };
-        let plain = message.kind == Kind::Private
-            && message.from == parcel.from
-            && message.from.app() == parcel.to.app()
-            && *message.to == *parcel.to.id();
         let (to, from) = (parcel.to.clone(), parcel.from.clone());
-        plain.then_some(Self { to, from, since: parcel.since, at: message.at, id: message.id })
+        parcel.is_plain().then_some(Self { to, from, since: parcel.since, at: message.at, id: message.id })
     }
 
     /// The log.
