@@ -88,7 +88,7 @@ pub fn read_chunk(mut chunk: &[u8], frames: &mut Vec<Frame>) -> Result<(), postc
 /// One link.
 struct Wire {
     generation: u64,
-    /// Chunks that are being written.
+    /// Chunks that are being written, one a lane; empty ones have room for as much as the one before.
     open: Vec<(Lane, Vec<u8>)>,
     waiting: VecDeque<(Lane, Bytes)>,
     bytes: usize,
@@ -136,7 +136,7 @@ impl Wires {
         let (Some(links), Some(wire)) = (&self.links, self.wires.get_mut(&to)) else { return };
         let lane = frame.lane();
         let place = wire.open.iter().position(|(of, _)| *of == lane).unwrap_or_else(|| {
-            wire.open.push((lane, Vec::with_capacity(256)));
+            wire.open.push((lane, Vec::new()));
             wire.open.len() - 1
         });
         let Some((_, chunk)) = wire.open.get_mut(place) else { return };
@@ -174,8 +174,12 @@ impl Wires {
 impl Wire {
     /// Hands the chunks to the link, or has them wait behind others that do.
     fn ship(&mut self, links: &dyn Links, to: NodeId) {
-        for (lane, chunk) in self.open.drain(..) {
-            let chunk = Bytes::from(chunk);
+        for (lane, chunk) in &mut self.open {
+            if chunk.is_empty() {
+                continue;
+            }
+            let room = Vec::with_capacity(chunk.len());
+            let (lane, chunk) = (*lane, Bytes::from(std::mem::replace(chunk, room)));
             if self.waiting.is_empty() || lane == Lane::Ephemeral {
                 match links.send(to, self.generation, lane, chunk.clone()) {
                     Ok(()) => continue,

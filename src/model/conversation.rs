@@ -49,6 +49,7 @@ pub struct Conversation {
     /// Its kind.
     pub kind: Kind,
     /// The peer, the sender of system messages, or the id of the group: never the user himself.
+    #[serde(deserialize_with = "super::shared::text")]
     pub target: Arc<str>,
 }
 

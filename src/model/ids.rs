@@ -33,9 +33,9 @@ pub fn check_id(id: &str) -> Result<(), BadId> {
     match id.len() {
         0 => Err(BadId::Empty),
         n if n > MAX_ID => Err(BadId::TooLong(n)),
-        _ if id.bytes().any(|b| b < 0x20 || b == 0x7f) || id.chars().any(char::is_control) => {
-            Err(BadId::Control)
-        }
+        _ if id.bytes().any(|b| b < 0x20 || b == 0x7f) => Err(BadId::Control),
+        // Those that are left are all beyond ASCII.
+        _ if !id.is_ascii() && id.chars().any(char::is_control) => Err(BadId::Control),
         _ => Ok(()),
     }
 }

@@ -61,16 +61,19 @@ pub struct Message {
     /// Who sent it.
     pub from: UserKey,
     /// User or group that it is addressed to, within the sender's app.
+    #[serde(deserialize_with = "super::shared::text")]
     pub to: Arc<str>,
     /// When the node that accepted it did so; unique on that node.
     pub at: Stamp,
     /// Class, such as `RC:TxtMsg`; 1 to 64 bytes.
+    #[serde(deserialize_with = "super::shared::class")]
     pub class: Arc<str>,
     /// Content; see [`Content`].
     pub content: Content,
     /// How it is kept and shown.
     pub flags: Flags,
     /// The client's own id of the send.
+    #[serde(deserialize_with = "super::shared::text")]
     pub cid: Arc<str>,
     /// For a push service.
     pub push: Option<Box<Push>>,

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Parcel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Item {
     /// A message for the mailbox's user.
-    Message(Arc<Message>),
+    Message(#[serde(deserialize_with = "super::shared::value")] Arc<Message>),
     /// The user's messages of a conversation were read up to and with the one of this time.
     Receipt {
         /// The conversation, as the mailbox's user sees it.
@@ -75,6 +75,7 @@ pub enum Item {
     /// A message was taken back.
     Recall {
         /// The message as it stands now.
+        #[serde(deserialize_with = "super::shared::value")]
         message: Arc<Message>,
         /// User id of who took it back.
         by: Arc<str>,

@@ -49,6 +49,7 @@ pub enum Frame {
         /// Its number in the sender's outbox.
         number: u64,
         /// The parcel.
+        #[serde(deserialize_with = "crate::model::shared::value")]
         parcel: Arc<Parcel>,
         /// The sender has heard that earlier ones for this mailbox were returned, and this one comes after them.
         anew: bool,
@@ -98,6 +99,7 @@ pub enum Frame {
         /// The user.
         user: UserKey,
         /// The message.
+        #[serde(deserialize_with = "crate::model::shared::value")]
         message: Arc<Message>,
     },
     /// A device has what a user of the receiver sent.

@@ -238,7 +238,7 @@ impl Relay {
         };
         if give.phase == Phase::Quieting {
             let waited = now.0.saturating_sub(give.since.0);
-            let sends = mesh.outbox.is_sending(UserHash::of(user)) && waited < SENDING_US;
+            let sends = mesh.outbox.is_sending(user) && waited < SENDING_US;
             // Where parcels are looked for, it is frozen for a moment.
             if sends || self.slots.find(user) != Some(give.slot) {
                 return;

@@ -188,7 +188,7 @@ impl Relay {
         let some_wait = mesh.outbox.queues.get(&HELD).is_some_and(|held| !held.rows.is_empty());
         let mut users = Vec::new();
         for row in &over {
-            mesh.outbox.count_out(peer, row.users());
+            mesh.outbox.count_out(peer, row.to, &row.parcel.from);
             if some_wait {
                 users.push(row.parcel.to.clone());
             }
@@ -248,16 +248,16 @@ impl Relay {
         let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
         let (logged, state) = (row.logged, State::Writing);
         let held = Row { number: 0, state, parcel: parcel.clone(), ..*row };
-        self.drop_row(peer, number, held.users());
+        self.drop_row(peer, number, held.to, &parcel.from);
         let Some(mesh) = &mut self.mesh else { return };
         let number = mesh.outbox.put(HELD, None, held);
         self.commits.write(Write::Outbox { peer: HELD, number, parcel, logged });
         self.commits.posted(HELD, number);
     }
 
-    fn drop_row(&mut self, peer: NodeId, number: u64, users: (UserHash, UserHash)) {
+    fn drop_row(&mut self, peer: NodeId, number: u64, to: UserHash, from: &UserKey) {
         let Some(mesh) = &mut self.mesh else { return };
-        mesh.outbox.count_out(peer, users);
+        mesh.outbox.count_out(peer, to, from);
         if let Some(queue) = mesh.outbox.queues.get_mut(&peer)
             && let Some(row) = queue.row(number)
         {
@@ -343,11 +343,11 @@ impl Relay {
             let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else {
                 return false;
             };
-            self.drop_row(HELD, number, row.users());
+            self.drop_row(HELD, number, row.to, &row.parcel.from);
             self.receive(now, slot, &parcel);
             return true;
         }
-        self.drop_row(HELD, number, row.users());
+        self.drop_row(HELD, number, row.to, &row.parcel.from);
         let Some(mesh) = &mut self.mesh else { return false };
         let number = mesh.outbox.put(owner, None, row);
         self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });

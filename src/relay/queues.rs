@@ -9,7 +9,7 @@ use super::{
     Limits,
     hash::{Map, map},
 };
-use crate::model::{Item, NodeId, Parcel, Stamp, UserHash};
+use crate::model::{Item, NodeId, Parcel, Stamp, UserHash, UserKey};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -45,9 +45,8 @@ pub(super) struct Row {
     /// When it was put in.
     pub since: Stamp,
     pub state: State,
-    /// Whose mailbox it is for, and who sent it.
+    /// Whose mailbox it is for.
     pub to: UserHash,
-    pub from: UserHash,
     /// Its message stands in its log on this node.
     pub logged: bool,
     pub parcel: Arc<Parcel>,
@@ -128,7 +127,7 @@ pub(super) struct Outbox {
     /// Parcels of each user in each outbox; users without are not here.
     pub to: Map<UserHash, Vec<(NodeId, u32)>>,
     /// Parcels from each user, in all outboxes.
-    pub from: Map<UserHash, u32>,
+    pub from: Map<UserKey, u32>,
 }
 
 impl Outbox {
@@ -142,8 +141,8 @@ impl Outbox {
     }
 
     /// Whether parcels from that user wait anywhere.
-    pub fn is_sending(&self, user: UserHash) -> bool {
-        self.from.contains_key(&user)
+    pub fn is_sending(&self, user: &UserKey) -> bool {
+        self.from.contains_key(user)
     }
 
     /// Parcels that wait, for all nodes.
@@ -177,19 +176,21 @@ impl Outbox {
             queue.rows.push_back(Row { number: gone, state: State::Gone, parcel: row.parcel.clone(), ..row });
         }
         queue.last = number;
-        let (to, from) = (row.to, row.from);
-        queue.rows.push_back(Row { number, ..row });
-        let counts = self.to.entry(to).or_default();
+        match self.from.get_mut(&row.parcel.from) {
+            Some(count) => *count += 1,
+            None => _ = self.from.insert(row.parcel.from.clone(), 1),
+        }
+        let counts = self.to.entry(row.to).or_default();
         match counts.iter_mut().find(|(at, _)| *at == peer) {
             Some((_, count)) => *count += 1,
             None => counts.push((peer, 1)),
         }
-        *self.from.entry(from).or_default() += 1;
+        queue.rows.push_back(Row { number, ..row });
         number
     }
 
     /// A row has left the outbox for `peer`.
-    pub fn count_out(&mut self, peer: NodeId, (to, from): (UserHash, UserHash)) {
+    pub fn count_out(&mut self, peer: NodeId, to: UserHash, from: &UserKey) {
         if let Some(counts) = self.to.get_mut(&to) {
             if let Some((_, count)) = counts.iter_mut().find(|(at, _)| *at == peer) {
                 *count = count.saturating_sub(1);
@@ -199,10 +200,10 @@ impl Outbox {
                 self.to.remove(&to);
             }
         }
-        if let Some(count) = self.from.get_mut(&from) {
+        if let Some(count) = self.from.get_mut(from) {
             *count -= 1;
             if *count == 0 {
-                self.from.remove(&from);
+                self.from.remove(from);
             }
         }
     }
@@ -215,12 +216,7 @@ impl Row {
 
     /// One whose addressee's number is known.
     pub fn to(to: UserHash, since: Stamp, state: State, parcel: Arc<Parcel>, logged: bool) -> Self {
-        let from = UserHash::of(&parcel.from);
-        Self { number: 0, since, state, to, from, logged, parcel }
-    }
-
-    pub fn users(&self) -> (UserHash, UserHash) {
-        (self.to, self.from)
+        Self { number: 0, since, state, to, logged, parcel }
     }
 }
 
@@ -235,7 +231,7 @@ pub(super) fn size(parcel: &Parcel) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Conversation, Kind, UserKey};
+    use crate::model::{Conversation, Kind};
 
     const PEER: NodeId = NodeId(7);
 

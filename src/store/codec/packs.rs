@@ -27,12 +27,29 @@ pub(in crate::store) struct Pointer {
     pub(in crate::store) id: MessageId,
 }
 
+/// What a [`Pointer`] is written from.
+#[derive(Serialize)]
+struct Pointing<'a> {
+    to: &'a UserKey,
+    from: &'a UserKey,
+    since: Option<Stamp>,
+    at: Stamp,
+    id: MessageId,
+}
+
+impl<'a> Pointing<'a> {
+    /// Where the message of `parcel` stands, if the parcel is one of those of which this says all.
+    fn of(parcel: &'a Parcel) -> Option<Self> {
+        let Parcel { to, from, item: Item::Message(message), since } = parcel else { return None };
+        parcel.is_plain().then_some(Self { to, from, since: *since, at: message.at, id: message.id })
+    }
+}
+
 impl Pointer {
     /// Where the message of `parcel` stands, if the parcel is one of those of which this says all.
     pub(in crate::store) fn of(parcel: &Parcel) -> Option<Self> {
-        let Item::Message(message) = &parcel.item else { return None };
-        let (to, from) = (parcel.to.clone(), parcel.from.clone());
-        parcel.is_plain().then_some(Self { to, from, since: parcel.since, at: message.at, id: message.id })
+        let Pointing { since, at, id, .. } = Pointing::of(parcel)?;
+        Some(Self { to: parcel.to.clone(), from: parcel.from.clone(), since, at, id })
     }
 
     /// The log.
@@ -49,21 +66,23 @@ impl Pointer {
 
 /// Value of a parcel; `logged`: its message stands in its log.
 pub(in crate::store) fn parcel_value(out: &mut Vec<u8>, parcel: &Parcel, logged: bool) -> Decoded<()> {
-    match Pointer::of(parcel).filter(|_| logged) {
-        Some(pointer) => packed_value(out, &Packed::Pointer(pointer)),
+    match Pointing::of(parcel).filter(|_| logged) {
+        Some(pointer) => pointer_value(out, &pointer),
         None => values::row_value(out, parcel),
     }
+}
+
+fn pointer_value(out: &mut Vec<u8>, pointer: &impl Serialize) -> Decoded<()> {
+    values::row_value(out, pointer)?;
+    out.iter_mut().take(1).for_each(|format| *format = POINTER);
+    Ok(())
 }
 
 /// Value of a parcel.
 pub(in crate::store) fn packed_value(out: &mut Vec<u8>, packed: &Packed) -> Decoded<()> {
     match packed {
         Packed::Whole(parcel) => values::row_value(out, parcel),
-        Packed::Pointer(pointer) => {
-            values::row_value(out, pointer)?;
-            out.iter_mut().take(1).for_each(|format| *format = POINTER);
-            Ok(())
-        }
+        Packed::Pointer(pointer) => pointer_value(out, pointer),
     }
 }
 
