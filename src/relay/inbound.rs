@@ -53,9 +53,10 @@ impl Inbound {
         }
     }
 
-    fn done(&mut self, number: u64) {
-        if let Ok(at) = self.open.binary_search_by_key(&number, |open| open.0) {
-            self.open[at].1 = true;
+    fn done(&mut self, (first, last): (u64, u64)) {
+        let from = self.open.partition_point(|(number, _)| *number < first);
+        for (_, is_done) in self.open.range_mut(from..).take_while(|(number, _)| *number <= last) {
+            *is_done = true;
         }
         while let Some((number, true)) = self.open.front() {
             self.done = *number;
@@ -165,7 +166,7 @@ impl Relay {
         self.receive(now, slot, &parcel);
         #[cfg(test)]
         if self.broken(super::sabotage::Sabotage::DoneBeforeFsync) {
-            return self.received(from, link, number);
+            return self.received(from, link, (number, number));
         }
         self.commits.received(from, link, number);
     }
@@ -186,14 +187,14 @@ impl Relay {
             inbound.returned.insert(user, ());
         }
         effects.push(Effect::Send { to: from, frame: Frame::Return { number, claim } });
-        self.received(from, link, number);
+        self.received(from, link, (number, number));
     }
 
-    /// A parcel is durable here, or was returned.
-    pub(super) fn received(&mut self, from: NodeId, link: Stamp, number: u64) {
+    /// Parcels are durable here, or were returned: from the first of the numbers to the last.
+    pub(super) fn received(&mut self, from: NodeId, link: Stamp, numbers: (u64, u64)) {
         let inbound = self.mesh.as_mut().and_then(|mesh| mesh.inbound.get_mut(&from));
         if let Some(inbound) = inbound.filter(|inbound| inbound.link == link) {
-            inbound.done(number);
+            inbound.done(numbers);
         }
     }
 

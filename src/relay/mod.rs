@@ -308,9 +308,7 @@ impl Relay {
     fn tell(&mut self, now: Stamp, after: After, effects: &mut Vec<Effect>) {
         match after {
             After::Posts { peer, numbers } => self.posted(now, peer, numbers, effects),
-            After::Received { from, link, numbers: (first, last) } => {
-                (first..=last).for_each(|number| self.received(from, link, number));
-            }
+            After::Received { from, link, numbers } => self.received(from, link, numbers),
             After::Took { user, from, number, claim } => self.took(now, user, from, number, claim, effects),
             After::Merged { user, slot, from, number } => {
                 self.merged(now, user, slot, from, number, effects);

@@ -66,7 +66,7 @@ impl Relay {
             .outbox
             .to
             .get(&row.to)
-            .is_some_and(|counts| counts.iter().any(|(at, _)| *at != owner || owner == self.node));
+            .is_some_and(|counts| counts.nodes().any(|at| at != owner || owner == self.node));
         #[cfg(test)]
         let blocked = blocked && self.sabotage != Some(super::sabotage::Sabotage::ParcelsOvertake);
         // A mailbox that is here, or comes here, is looked at again with the next tick.
@@ -316,8 +316,8 @@ impl Relay {
             Whose::Nobody => self.registrar(user),
         };
         let counts = self.mesh.as_ref()?.outbox.to.get(&hash)?;
-        let held = counts.iter().any(|(at, _)| *at == HELD);
-        let free = counts.iter().all(|(at, _)| *at == HELD || (*at == owner && owner != self.node));
+        let held = counts.nodes().any(|at| at == HELD);
+        let free = counts.nodes().all(|at| at == HELD || (at == owner && owner != self.node));
         #[cfg(test)]
         let free = free || self.sabotage == Some(super::sabotage::Sabotage::ParcelsOvertake);
         (held && free).then_some(owner)

@@ -120,12 +120,49 @@ impl Queue {
     }
 }
 
+/// How many parcels of a user wait in each outbox. Nearly always it is one outbox, for which nothing is allocated.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    first: Option<(NodeId, u32)>,
+    others: Vec<(NodeId, u32)>,
+}
+
+impl Counts {
+    /// The outboxes in which some wait.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.first.iter().chain(&self.others).map(|(node, _)| *node)
+    }
+
+    fn add(&mut self, node: NodeId) {
+        let Some(first) = &mut self.first else {
+            self.first = Some((node, 1));
+            return;
+        };
+        match std::iter::once(first).chain(&mut self.others).find(|(at, _)| *at == node) {
+            Some((_, count)) => *count += 1,
+            None => self.others.push((node, 1)),
+        }
+    }
+
+    /// Takes one off; `false` when none is left anywhere.
+    fn take(&mut self, node: NodeId) -> bool {
+        if let Some((_, count)) = self.first.iter_mut().chain(&mut self.others).find(|(at, _)| *at == node) {
+            *count = count.saturating_sub(1);
+        }
+        self.others.retain(|(_, count)| *count > 0);
+        if self.first.is_some_and(|(_, count)| count == 0) {
+            self.first = self.others.pop();
+        }
+        self.first.is_some()
+    }
+}
+
 /// All outboxes of a node.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub queues: BTreeMap<NodeId, Queue>,
     /// Parcels of each user in each outbox; users without are not here.
-    pub to: Map<UserHash, Vec<(NodeId, u32)>>,
+    pub to: Map<UserHash, Counts>,
     /// Parcels from each user, in all outboxes.
     pub from: Map<UserKey, u32>,
 }
@@ -180,25 +217,15 @@ impl Outbox {
             Some(count) => *count += 1,
             None => _ = self.from.insert(row.parcel.from.clone(), 1),
         }
-        let counts = self.to.entry(row.to).or_default();
-        match counts.iter_mut().find(|(at, _)| *at == peer) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((peer, 1)),
-        }
+        self.to.entry(row.to).or_default().add(peer);
         queue.rows.push_back(Row { number, ..row });
         number
     }
 
     /// A row has left the outbox for `peer`.
     pub fn count_out(&mut self, peer: NodeId, to: UserHash, from: &UserKey) {
-        if let Some(counts) = self.to.get_mut(&to) {
-            if let Some((_, count)) = counts.iter_mut().find(|(at, _)| *at == peer) {
-                *count = count.saturating_sub(1);
-            }
-            counts.retain(|(_, count)| *count > 0);
-            if counts.is_empty() {
-                self.to.remove(&to);
-            }
+        if self.to.get_mut(&to).is_some_and(|counts| !counts.take(peer)) {
+            self.to.remove(&to);
         }
         if let Some(count) = self.from.get_mut(from) {
             *count -= 1;
@@ -241,6 +268,21 @@ mod tests {
         let item = Item::Receipt { conversation, at: Stamp(now) };
         let parcel = Arc::new(Parcel { to: user("bo"), from: user("ann"), item, since: None });
         outbox.put(PEER, None, Row::new(Stamp(now), State::Sent, parcel, false))
+    }
+
+    #[test]
+    fn counts_say_where_parcels_of_a_user_wait() {
+        let mut counts = Counts::default();
+        let nodes = |counts: &Counts| counts.nodes().map(|node| node.0).collect::<Vec<_>>();
+        for node in [7, 7, 8, 9] {
+            counts.add(NodeId(node));
+        }
+        assert_eq!(nodes(&counts), [7, 8, 9]);
+        assert!(counts.take(NodeId(7)) && counts.take(NodeId(8)) && counts.take(NodeId(5)));
+        assert_eq!(nodes(&counts), [7, 9]);
+        assert!(counts.take(NodeId(7)));
+        assert_eq!(nodes(&counts), [9]);
+        assert!(!counts.take(NodeId(9)) && nodes(&counts).is_empty());
     }
 
     #[test]
