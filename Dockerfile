@@ -15,10 +15,12 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# Memory pages of ARM systems have up to 64 KiB; jemalloc must be built for the largest that it may meet.
 # The caches make later builds quick; what they hold is not part of the image, so the program is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin hongyan \
+    if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
+    && cargo build --release --locked --bin hongyan \
     && install -D target/release/hongyan /out/hongyan
 
 FROM debian:bookworm-slim
