@@ -37,11 +37,15 @@ fn messages_over_both_transports_arrive_once_and_in_order() {
 #[test]
 fn between_nodes_they_do_too_and_one_node_stands_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let small = ["--nodes", "2", "--pairs", "3", "--window", "4", "--seconds", "1", "--warmup", "0"];
+    let small =
+        ["--nodes", "2", "--pairs", "3", "--window", "4", "--seconds", "1", "--warmup", "0", "--rounds", "2"];
     let run = json(&bench(&folder, &[&small[..], &["--no-echo", "--json"]].concat()));
     assert!(run["delivered"].as_u64().unwrap() > 0, "{run}");
     assert!(run["alone"]["messages_per_second"].as_f64().unwrap() > 0.0, "{run}");
-    assert!(run["messages_for_same_cpu_to_alone"].as_f64().unwrap() > 0.0, "{run}");
+    let part = &run["messages_for_same_cpu_to_alone"];
+    let part = ["min", "p50", "max"].map(|key| part[key].as_f64().unwrap());
+    assert!(part[0] > 0.0 && part.is_sorted(), "{run}");
+    assert_eq!(run["rounds_cpu_us"].as_array().map(Vec::len), Some(2), "{run}");
     for wrong in ["losses", "duplicates", "order_breaks", "stream_gaps", "unanswered"] {
         assert_eq!(run[wrong], 0, "{wrong}: {run}");
     }

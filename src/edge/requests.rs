@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{
         Content, ContentError, Conversation, EntryRow, Flags, Kind, MessageId, Push, Stamp, UserKey,
-        check_id, class_flags, class_name,
+        check_id, class_flags,
     },
     relay::{Answer, Command, Input, Outgoing, ReadMark, Refused, ReplyTo},
     store::{Page, StoreError, doubles},
@@ -284,7 +284,7 @@ fn outgoing(session: &Session, message: &Bytes, frame: &RawFrame<'_>) -> Result<
         cid: (*frame.id).into(),
         kind,
         to: target,
-        class: class_name(&frame.class),
+        class: (*frame.class).into(),
         content,
         flags,
         push,

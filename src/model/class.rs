@@ -1,7 +1,5 @@
 //! Message classes: what a class's name says when a send does not.
 
-use std::sync::{Arc, LazyLock};
-
 /// How messages of a class are kept, unless the send says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassFlags {
@@ -32,13 +30,6 @@ pub fn class_flags(name: &str) -> ClassFlags {
         _ => (true, true, false),
     };
     ClassFlags { counted, stored, status }
-}
-
-/// The name of a class, to keep; the commonest one is not allocated anew for every message.
-#[must_use]
-pub fn class_name(class: &str) -> Arc<str> {
-    static TEXT: LazyLock<Arc<str>> = LazyLock::new(|| "RC:TxtMsg".into());
-    if class == &**TEXT { TEXT.clone() } else { class.into() }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub struct Message {
     /// When the node that accepted it did so; unique on that node.
     pub at: Stamp,
     /// Class, such as `RC:TxtMsg`; 1 to 64 bytes.
-    #[serde(deserialize_with = "super::shared::class")]
+    #[serde(deserialize_with = "super::shared::text")]
     pub class: Arc<str>,
     /// Content; see [`Content`].
     pub content: Content,

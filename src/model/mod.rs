@@ -13,7 +13,7 @@ mod node;
 mod parcel;
 pub(crate) mod shared;
 
-pub use class::{ClassFlags, class_flags, class_name};
+pub use class::{ClassFlags, class_flags};
 pub use clock::{Clock, Skew, Stamp};
 pub use conversation::{Conversation, ConversationName, Kind, Log};
 pub use entry::{Change, Entry, EntryRow, What};

@@ -1,7 +1,6 @@
 //! Reading what is shared: serde would read an `Arc` by way of a `Box` or a `String`, which is one allocation and one copy
 //! more. Used with `#[serde(deserialize_with = "…")]`.
 
-use super::class_name;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Visitor},
@@ -15,16 +14,11 @@ pub(crate) fn value<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> 
 
 /// Reads a text.
 pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
-    from.deserialize_str(Text(|text| text.into()))
-}
-
-/// Reads the name of a message class.
-pub(crate) fn class<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
-    from.deserialize_str(Text(class_name))
+    from.deserialize_str(Text)
 }
 
 /// Reads a text from where it stands.
-struct Text(fn(&str) -> Arc<str>);
+struct Text;
 
 impl Visitor<'_> for Text {
     type Value = Arc<str>;
@@ -34,6 +28,6 @@ impl Visitor<'_> for Text {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
-        Ok(self.0(text))
+        Ok(text.into())
     }
 }

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::{
     gossip::Fact,
-    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push, UserKey, class_name},
+    model::{Change, Content, Conversation, EntryRow, Flags, Message, Push, UserKey},
 };
 use bytes::Bytes;
 use fjall::Slice;
 use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
 
 /// Contents from this size on are shared with the block that they were read from instead of copied: below it, a copy
 /// costs less than keeping a whole block in memory for it.
@@ -52,7 +53,7 @@ pub(in crate::store) fn read_body(key: &[u8], value: &Slice) -> Decoded<Message>
     }
     let from = UserKey::new(app, reader.text()?).map_err(|_| Broken("a message names no sender"))?;
     let to = reader.text()?.into();
-    let class = class_name(reader.text()?);
+    let class = shared(reader.text()?);
     let cid = reader.text()?.into();
     let push = if bits & HAS_PUSH == 0 {
         None
@@ -66,6 +67,12 @@ pub(in crate::store) fn read_body(key: &[u8], value: &Slice) -> Decoded<Message>
         Bytes::from_owner(value.clone()).slice(start..)
     };
     Ok(Message { id, kind, from, to, at, class, content: Content::trusted(content), flags, cid, push })
+}
+
+/// The class's name; the commonest one is not allocated anew for every message.
+fn shared(class: &str) -> Arc<str> {
+    static TEXT: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "RC:TxtMsg".into());
+    if class == &**TEXT { TEXT.clone() } else { class.into() }
 }
 
 const ROW_MESSAGE: u8 = 1;
