@@ -280,9 +280,12 @@ impl Relay {
         let (mut places, mut lists) = (map(), Vec::new());
         for user in users {
             let hash = UserHash::of(user);
-            if let Some(owner) = self.rests(hash, user)
-                && places.insert(hash, lists.len()).is_none()
+            // A user may be named several times, once for each parcel. His place must stay the first one, or his parcels
+            // would go where those of the next user go.
+            if !places.contains_key(&hash)
+                && let Some(owner) = self.rests(hash, user)
             {
+                places.insert(hash, lists.len());
                 lists.push((owner, Vec::new()));
             }
         }
@@ -404,5 +407,40 @@ impl Relay {
         users.sort_unstable();
         users.dedup();
         self.release(now, &users, effects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Conversation, Kind},
+        relay::Limits,
+    };
+
+    #[test]
+    fn what_is_held_back_goes_to_the_owner_of_its_own_mailbox_however_often_its_user_is_named() {
+        let mut relay = Relay::new(NodeId(1), Limits::default(), Stamp::ZERO);
+        let user = |id| UserKey::new("app", id).unwrap();
+        let (ann, bo, now) = (user("ann"), user("bo"), Stamp(1_000));
+        let conversation = Conversation { kind: Kind::Private, target: "cy".into() };
+        let mesh = relay.mesh.as_mut().unwrap();
+        for (to, owner) in [(&ann, NodeId(2)), (&bo, NodeId(3))] {
+            mesh.presence.merge(UserHash::of(to), Claim { owner, term: 1, stamp: now, online: true });
+            for at in 0..2 {
+                let item = Item::Receipt { conversation: conversation.clone(), at: Stamp(990 + at) };
+                let parcel = Parcel { to: to.clone(), from: user("cy"), item, since: None };
+                mesh.outbox.put(HELD, None, Row::new(now, State::Ready, Arc::new(parcel), false));
+            }
+        }
+        relay.release(now, &[ann.clone(), ann.clone(), bo.clone()], &mut Vec::new());
+        let outbox = &relay.mesh.as_ref().unwrap().outbox;
+        let users = |peer| {
+            let rows = outbox.queues.get(&peer).map(|queue| queue.rows.iter());
+            rows.into_iter().flatten().map(|row| row.parcel.to.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(users(NodeId(2)), [ann.clone(), ann]);
+        assert_eq!(users(NodeId(3)), [bo.clone(), bo]);
+        assert!(users(HELD).is_empty());
     }
 }
