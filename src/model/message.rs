@@ -83,12 +83,9 @@ impl Message {
     /// The conversation of this message as `user` sees it.
     #[must_use]
     pub fn conversation(&self, user: &UserKey) -> Conversation {
-        let target = match self.kind {
-            Kind::Private if user.id() == self.from.id() => self.to.clone(),
-            Kind::Private | Kind::System => self.from.id().into(),
-            _ => self.to.clone(),
-        };
-        Conversation { kind: self.kind, target }
+        let ConversationName { kind, target } = self.conversation_name(user);
+        let target = if *target == *self.to { self.to.clone() } else { target.into() };
+        Conversation { kind, target }
     }
 
     /// The same, to look it up by.
