@@ -233,9 +233,11 @@ impl Driver {
             }
             PeerNews::Frames { peer, generation, frames } => {
                 if self.wires.is_known(peer, generation) {
+                    let now = now();
                     for frame in frames {
-                        self.feed(Input::Frame { from: peer, frame });
+                        self.relay.handle(now, Input::Frame { from: peer, frame }, &mut self.effects);
                     }
+                    self.dispatch();
                 }
             }
             PeerNews::MemberUp(peer) => {

@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -97,13 +97,13 @@ struct Wire {
 /// All links, and who is there.
 pub(super) struct Wires {
     links: Option<Arc<dyn Links>>,
-    wires: HashMap<NodeId, Wire>,
+    wires: BTreeMap<NodeId, Wire>,
     pub members: BTreeSet<NodeId>,
 }
 
 impl Wires {
     pub fn new(links: Option<Arc<dyn Links>>) -> Self {
-        Self { links, wires: HashMap::new(), members: BTreeSet::new() }
+        Self { links, wires: BTreeMap::new(), members: BTreeSet::new() }
     }
 
     /// Whether this node may have peers at all.

@@ -11,8 +11,8 @@
 use super::{options::MeshError, tls::Ends};
 use hmac::{Hmac, Mac as _};
 use quinn::{
-    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
     crypto::{CryptoError, HmacKey},
 };
 use sha2::Sha256;
@@ -29,9 +29,14 @@ const WINDOW: u32 = 8 * STREAM_WINDOW;
 const STREAMS: u32 = 32;
 /// Connections whose handshake has not begun.
 const INCOMING: usize = 256;
+/// Largest datagram, in bytes, where the path takes it (loopback, jumbo frames): quinn hands the system up to ten at once, and
+/// those must not be more than the 65,507 bytes that UDP takes.
+const DATAGRAM: u16 = 6_500;
 
 fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(DATAGRAM);
     let idle = VarInt::from_u32(u32::try_from(IDLE.as_millis()).unwrap_or(u32::MAX));
     config
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
@@ -43,6 +48,7 @@ fn transport() -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(Some(256 * 1_024))
         .datagram_send_buffer_size(256 * 1_024)
+        .mtu_discovery_config(Some(discovery))
         .enable_segmentation_offload(true);
     Arc::new(config)
 }
@@ -64,6 +70,7 @@ pub(super) fn endpoint(socket: UdpSocket, ends: &Ends) -> Result<Endpoint, MeshE
     let mut config = EndpointConfig::new(Arc::new(ResetKey(ends.reset_key)));
     // Quinn's own ids are of this start alone; a packet for an older one would be dropped instead of answered.
     config.cid_generator(|| Box::new(Ids(0)));
+    config.max_udp_payload_size(DATAGRAM).map_err(|error| MeshError::from(std::io::Error::other(error)))?;
     Ok(Endpoint::new(config, Some(server(ends)), socket, Arc::new(TokioRuntime))?)
 }
 

@@ -18,6 +18,8 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Events taken at once.
 const BATCH: usize = 256;
+/// Bytes of a frame of the relay, about.
+const FRAME: usize = 192;
 
 /// The mesh, for the hub and the edge.
 pub(super) struct Peers {
@@ -73,7 +75,8 @@ impl Peers {
                 None
             }
             Event::Frames { peer, generation, frames, .. } => {
-                let mut decoded = Vec::with_capacity(frames.len());
+                let bytes: usize = frames.iter().map(Bytes::len).sum();
+                let mut decoded = Vec::with_capacity(bytes / FRAME + frames.len());
                 match frames.iter().try_for_each(|chunk| read_chunk(chunk, &mut decoded)) {
                     Ok(()) => Some(PeerNews::Frames { peer, generation, frames: decoded }),
                     Err(error) => {

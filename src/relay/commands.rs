@@ -234,7 +234,7 @@ impl Relay {
                 user: user.clone(),
                 command: Command::Read { conversation: conversation.clone(), upto, remove },
             };
-            match self.addressee(now, &peer, None, again, effects) {
+            match self.addressee(now, (&peer, self.number_of(&peer)), None, again, effects) {
                 Addressee::Waits => return,
                 addressee => teller = Some((peer, addressee)),
             }
@@ -292,7 +292,8 @@ impl Relay {
         let own = mine.filter(|_| peer == user).map(Addressee::Here);
         // They may have it from an earlier owner, of another time.
         let since = original.doubted().map(|doubted| doubted.0);
-        let theirs = match own.unwrap_or_else(|| self.addressee(now, &peer, since, again, effects)) {
+        let hash = self.number_of(&peer);
+        let theirs = match own.unwrap_or_else(|| self.addressee(now, (&peer, hash), since, again, effects)) {
             Addressee::Waits => return,
             Addressee::Here(slot) => Some(slot),
             Addressee::Away(_) => None,

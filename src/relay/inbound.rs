@@ -114,17 +114,16 @@ impl Relay {
         anew: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let hash = UserHash::of(&parcel.to);
         let Some(mesh) = &mut self.mesh else { return };
         let Some(inbound) = mesh.inbound.get_mut(&from) else {
             return; // its link is gone; it comes again
         };
         inbound.begin(number);
         if anew {
-            inbound.returned.remove(&hash);
+            inbound.returned.remove(&UserHash::of(&parcel.to));
         }
         let link = inbound.link;
-        self.arrived_for(now, hash, (from, link, number), parcel, effects);
+        self.arrived(now, from, link, number, parcel, effects);
     }
 
     /// A parcel that has come over that link is to be dealt with, perhaps after a wait.
@@ -137,29 +136,21 @@ impl Relay {
         parcel: Arc<Parcel>,
         effects: &mut Vec<Effect>,
     ) {
-        let hash = UserHash::of(&parcel.to);
-        self.arrived_for(now, hash, (from, link, number), parcel, effects);
-    }
-
-    fn arrived_for(
-        &mut self,
-        now: Stamp,
-        hash: UserHash,
-        (from, link, number): (NodeId, Stamp, u64),
-        parcel: Arc<Parcel>,
-        effects: &mut Vec<Effect>,
-    ) {
         let Some(mesh) = &mut self.mesh else { return };
         let Some(inbound) = mesh.inbound.get_mut(&from).filter(|inbound| inbound.link == link) else {
             return; // its link is gone: it comes again, after those before it
         };
-        if inbound.returned.contains_key(&hash) {
-            return self.send_back(from, link, number, hash, effects);
-        }
-        match self.whose_known(&parcel.to, hash) {
-            Whose::Mine => {}
-            Whose::Nobody => self.take_over(now, &parcel.to),
-            Whose::Peer(_) => return self.send_back(from, link, number, hash, effects),
+        // A mailbox that is open is this node's: nearly always that is all there is to it.
+        if !inbound.returned.is_empty() || self.slots.find(&parcel.to).is_none() {
+            let hash = UserHash::of(&parcel.to);
+            if inbound.returned.contains_key(&hash) {
+                return self.send_back(from, link, number, hash, effects);
+            }
+            match self.whose_known(&parcel.to, hash) {
+                Whose::Mine => {}
+                Whose::Nobody => self.take_over(now, &parcel.to),
+                Whose::Peer(_) => return self.send_back(from, link, number, hash, effects),
+            }
         }
         let again = || Input::Arrived { from, link, number, parcel: parcel.clone() };
         let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };

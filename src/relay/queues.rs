@@ -20,6 +20,9 @@ const SLACK_US: u64 = 40_000;
 /// How long the quickest parcel counts, and as long again: the way to the peer may have become longer.
 const QUICKEST_US: u64 = 30_000_000;
 
+/// Parcels that are over at once at the most, usually.
+const MANY: usize = 512;
+
 /// The outbox of parcels that must wait for others of the same user.
 pub(super) const HELD: NodeId = NodeId(0);
 
@@ -99,7 +102,7 @@ impl Queue {
 
     /// Takes off the rows at the front that are over; gives those that the peer has.
     pub fn take_done(&mut self, now: Stamp) -> Vec<Row> {
-        let mut over = Vec::new();
+        let mut over = Vec::with_capacity(self.sent.min(MANY));
         while let Some(row) = self.rows.front()
             && (row.state == State::Gone || (row.state == State::Sent && row.number <= self.done))
         {

@@ -68,22 +68,26 @@ impl Relay {
         {
             return;
         }
+        let hash = self.number_of(&peer);
         // Not before: what the sender sent earlier may wait for his mailbox.
-        if self.waits_for_peer(now, to, &from, &peer, &out) {
+        if let Some(hash) = hash
+            && self.waits_for_peer(now, to, &from, (&peer, hash), &out)
+        {
             return;
         }
         let since = sender.and_then(|slot| self.doubt(now, slot, &out));
         // A note to oneself is one entry.
         let own = sender.filter(|_| peer == from).map(Addressee::Here);
-        let target = match own.unwrap_or_else(|| self.addressee(now, &peer, since, || again(&out), effects)) {
-            Addressee::Waits => return,
-            // The owner before this one delivered it, and its sender did not hear of that.
-            Addressee::Here(slot) => match self.had(slot, id).filter(|_| sender != Some(slot)) {
-                Some(at) => Target::Had(at),
-                None => Target::Mailbox(slot),
-            },
-            Addressee::Away(hash) => Target::Parcel(peer, hash, since),
-        };
+        let target =
+            match own.unwrap_or_else(|| self.addressee(now, (&peer, hash), since, || again(&out), effects)) {
+                Addressee::Waits => return,
+                // The owner before this one delivered it, and its sender did not hear of that.
+                Addressee::Here(slot) => match self.had(slot, id).filter(|_| sender != Some(slot)) {
+                    Some(at) => Target::Had(at),
+                    None => Target::Mailbox(slot),
+                },
+                Addressee::Away(hash) => Target::Parcel(peer, hash, since),
+            };
         if self.commits.pending() >= self.limits.pending {
             let why = Refused::Busy(Duration::from_millis(200));
             return effects.push(Effect::Reply { to, answer: Err(why) });
@@ -123,20 +127,26 @@ impl Relay {
         self.slots.get(slot)?.known.as_ref()?.at(id)
     }
 
+    /// The number by which nodes speak of a user; a node alone needs none.
+    pub(super) fn number_of(&self, user: &UserKey) -> Option<UserHash> {
+        self.mesh.is_some().then(|| UserHash::of(user))
+    }
+
     /// Where the mailbox of `user` is, to put something into it.
+    ///
+    /// * `hash`: see [`Self::number_of`].
     pub(super) fn addressee(
         &mut self,
         now: Stamp,
-        user: &UserKey,
+        (user, hash): (&UserKey, Option<UserHash>),
         since: Option<Stamp>,
         input: impl FnOnce() -> Input,
         effects: &mut Vec<Effect>,
     ) -> Addressee {
-        let Some(mesh) = &self.mesh else {
+        let (Some(mesh), Some(hash)) = (&self.mesh, hash) else {
             return self.mailbox_for(user, input, effects).map_or(Addressee::Waits, Addressee::Here);
         };
         // What waits for the same mailbox goes first.
-        let hash = UserHash::of(user);
         if mesh.outbox.is_waiting(hash) {
             return Addressee::Away(hash);
         }

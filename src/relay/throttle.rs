@@ -30,15 +30,15 @@ const SEND_BYTES: usize = 512;
 #[derive(Debug)]
 struct Waiting {
     since: Stamp,
-    from: UserHash,
+    from: UserKey,
     bytes: usize,
     input: Input,
 }
 
 impl Waiting {
-    fn new(since: Stamp, to: ReplyTo, user: &UserKey, from: UserHash, out: &Outgoing) -> Self {
-        let input = Input::Command { to, user: user.clone(), command: Command::Send(out.clone()) };
-        Self { since, from, bytes: SEND_BYTES + out.content.json().len(), input }
+    fn new(since: Stamp, to: ReplyTo, from: &UserKey, out: &Outgoing) -> Self {
+        let input = Input::Command { to, user: from.clone(), command: Command::Send(out.clone()) };
+        Self { since, from: from.clone(), bytes: SEND_BYTES + out.content.json().len(), input }
     }
 }
 
@@ -47,7 +47,7 @@ impl Waiting {
 pub(super) struct Throttle {
     waiting: BTreeMap<NodeId, VecDeque<Waiting>>,
     /// Where the sends of each user wait.
-    senders: Map<UserHash, NodeId>,
+    senders: Map<UserKey, NodeId>,
     len: usize,
     bytes: usize,
     /// What waited goes on: it does not wait anew.
@@ -69,7 +69,7 @@ impl Throttle {
     }
 
     fn put(&mut self, peer: NodeId, waiting: Waiting) {
-        self.senders.insert(waiting.from, peer);
+        self.senders.insert(waiting.from.clone(), peer);
         (self.len, self.bytes) = (self.len + 1, self.bytes + waiting.bytes);
         self.waiting.entry(peer).or_default().push_back(waiting);
     }
@@ -99,24 +99,23 @@ impl Relay {
         if mesh.throttle.len == 0 || mesh.throttle.goes_on {
             return false;
         }
-        let hash = UserHash::of(from);
-        let Some(&peer) = mesh.throttle.senders.get(&hash) else { return false };
+        let Some(&peer) = mesh.throttle.senders.get(from) else { return false };
         if mesh.throttle.is_full() {
             let why = Refused::Busy(Duration::from_millis(200));
             effects.push(Effect::Reply { to, answer: Err(why) });
             return true;
         }
-        mesh.throttle.put(peer, Waiting::new(now, to, from, hash, out));
+        mesh.throttle.put(peer, Waiting::new(now, to, from, out));
         true
     }
 
-    /// Whether a send of `from` to `user` has to wait; then it does.
+    /// Whether a send of `from` to `user`, with that number, has to wait; then it does.
     pub(super) fn waits_for_peer(
         &mut self,
         now: Stamp,
         to: ReplyTo,
         from: &UserKey,
-        user: &UserKey,
+        (user, hash): (&UserKey, UserHash),
         out: &Outgoing,
     ) -> bool {
         let Some(mesh) = &self.mesh else { return false };
@@ -124,11 +123,11 @@ impl Relay {
         if none_is_deep || mesh.throttle.goes_on || mesh.throttle.is_full() {
             return false;
         }
-        let Whose::Peer(peer) = self.whose(user) else { return false };
+        let Whose::Peer(peer) = self.whose_known(user, hash) else { return false };
         if !self.is_behind(now, peer) {
             return false;
         }
-        let waiting = Waiting::new(now, to, from, UserHash::of(from), out);
+        let waiting = Waiting::new(now, to, from, out);
         if let Some(mesh) = &mut self.mesh {
             mesh.throttle.put(peer, waiting);
         }
