@@ -26,13 +26,15 @@ impl Relay {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
-        // What a session says after its mailbox has moved must not be taken when it comes back: what it said before was not.
-        if let ReplyTo::Session(session, _) = to
-            && self.mesh.is_some()
-            && self.sessions.get(session).is_none()
-        {
-            return effects.push(Effect::Reply { to, answer: Err(Refused::Elsewhere) });
+        let mut here = None;
+        if let ReplyTo::Session(session, _) = to {
+            here = self.sessions.get(session).map(|session| session.slot);
+            // What a session says after its mailbox has moved must not be taken when it comes back: what it said before was not.
+            if here.is_none() && self.mesh.is_some() {
+                return effects.push(Effect::Reply { to, answer: Err(Refused::Elsewhere) });
+            }
         }
+        let here = here.filter(|slot| self.slots.is_open(*slot));
         if let Command::Send(out) = &command
             && self.waits_behind(now, to, &user, out, effects)
         {
@@ -47,11 +49,11 @@ impl Relay {
         {
             return;
         }
-        if needs_mailbox(&command) && !self.is_for_here(now, to, &user, &command, effects) {
+        if here.is_none() && needs_mailbox(&command) && !self.is_for_here(now, to, &user, &command, effects) {
             return;
         }
         let answer = match command {
-            Command::Send(out) => return self.send(now, to, user, out, effects),
+            Command::Send(out) => return self.send(now, to, (user, here), out, effects),
             Command::Read { conversation, upto, remove } => {
                 return self.read(now, to, user, conversation, upto, remove, effects);
             }

@@ -354,6 +354,23 @@ impl Relay {
         None
     }
 
+    /// [`Self::mailbox_for`] of a user whose mailbox may be known to be open.
+    fn mailbox_at(
+        &mut self,
+        here: Option<Slot>,
+        user: &UserKey,
+        input: impl FnOnce() -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Slot> {
+        match here.and_then(|slot| self.slots.get_mut(slot)) {
+            Some(mailbox) => {
+                mailbox.used = true;
+                here
+            }
+            None => self.mailbox_for(user, input, effects),
+        }
+    }
+
     /// Whether this node has become the mailbox's owner anew while it was being read.
     fn is_outdated(&self, user: &UserKey, snapshot: &Snapshot) -> bool {
         let Some(claim) = self.claim_of(user).filter(|claim| claim.owner == self.node) else {

@@ -180,19 +180,16 @@ impl Relay {
     /// Forgets the parcels that `peer` has.
     fn forget_done(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        let Some(queue) = mesh.outbox.queues.get_mut(&peer) else { return };
-        let over = queue.take_done(now);
-        let (Some(first), Some(last)) = (over.first(), over.last()) else { return };
-        self.commits.write(Write::OutboxDone { peer, from: first.number, upto: last.number });
         // Only what waits can be set going.
         let some_wait = mesh.outbox.queues.get(&HELD).is_some_and(|held| !held.rows.is_empty());
         let mut users = Vec::new();
-        for row in &over {
-            mesh.outbox.count_out(peer, row.to, &row.parcel.from);
+        let over = mesh.outbox.take_done(now, peer, |row| {
             if some_wait {
                 users.push(row.parcel.to.clone());
             }
-        }
+        });
+        let Some((from, upto)) = over else { return };
+        self.commits.write(Write::OutboxDone { peer, from, upto });
         self.release(now, &users, effects);
     }
 

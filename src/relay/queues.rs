@@ -20,9 +20,6 @@ const SLACK_US: u64 = 40_000;
 /// How long the quickest parcel counts, and as long again: the way to the peer may have become longer.
 const QUICKEST_US: u64 = 30_000_000;
 
-/// Parcels that are over at once at the most, usually.
-const MANY: usize = 512;
-
 /// The outbox of parcels that must wait for others of the same user.
 pub(super) const HELD: NodeId = NodeId(0);
 
@@ -100,21 +97,19 @@ impl Queue {
         Self { rows: VecDeque::new(), last: 0, sent: 0, flying: 0, done: 0, returned: map(), quickest }
     }
 
-    /// Takes off the rows at the front that are over; gives those that the peer has.
-    pub fn take_done(&mut self, now: Stamp) -> Vec<Row> {
-        let mut over = Vec::with_capacity(self.sent.min(MANY));
-        while let Some(row) = self.rows.front()
-            && (row.state == State::Gone || (row.state == State::Sent && row.number <= self.done))
-        {
-            let Some(row) = self.rows.pop_front() else { break };
-            self.sent = self.sent.saturating_sub(1);
-            if row.state == State::Sent {
-                self.flying = self.flying.saturating_sub(size(&row.parcel));
-                self.quickest.add(now, now.0.saturating_sub(row.since.0));
-                over.push(row);
-            }
+    /// Takes off the first row if it is over.
+    fn pop_done(&mut self, now: Stamp) -> Option<Row> {
+        let row = self.rows.front()?;
+        if row.state != State::Gone && (row.state != State::Sent || row.number > self.done) {
+            return None;
         }
-        over
+        let row = self.rows.pop_front()?;
+        self.sent = self.sent.saturating_sub(1);
+        if row.state == State::Sent {
+            self.flying = self.flying.saturating_sub(size(&row.parcel));
+            self.quickest.add(now, now.0.saturating_sub(row.since.0));
+        }
+        Some(row)
     }
 
     pub fn row(&mut self, number: u64) -> Option<&mut Row> {
@@ -225,16 +220,42 @@ impl Outbox {
         number
     }
 
+    /// Takes off the rows at the front of the outbox for `peer` that are over, and names those that it has. Gives the numbers
+    /// of the first and the last of them.
+    pub fn take_done(&mut self, now: Stamp, peer: NodeId, mut each: impl FnMut(&Row)) -> Option<(u64, u64)> {
+        let queue = self.queues.get_mut(&peer)?;
+        let mut over = None;
+        while let Some(row) = queue.pop_done(now) {
+            // One that is gone was counted when it went.
+            if row.state == State::Sent {
+                count_out(&mut self.to, &mut self.from, peer, row.to, &row.parcel.from);
+                over = Some((over.map_or(row.number, |(first, _)| first), row.number));
+                each(&row);
+            }
+        }
+        over
+    }
+
     /// A row has left the outbox for `peer`.
     pub fn count_out(&mut self, peer: NodeId, to: UserHash, from: &UserKey) {
-        if self.to.get_mut(&to).is_some_and(|counts| !counts.take(peer)) {
-            self.to.remove(&to);
-        }
-        if let Some(count) = self.from.get_mut(from) {
-            *count -= 1;
-            if *count == 0 {
-                self.from.remove(from);
-            }
+        count_out(&mut self.to, &mut self.from, peer, to, from);
+    }
+}
+
+fn count_out(
+    all_to: &mut Map<UserHash, Counts>,
+    all_from: &mut Map<UserKey, u32>,
+    peer: NodeId,
+    to: UserHash,
+    from: &UserKey,
+) {
+    if all_to.get_mut(&to).is_some_and(|counts| !counts.take(peer)) {
+        all_to.remove(&to);
+    }
+    if let Some(count) = all_from.get_mut(from) {
+        *count -= 1;
+        if *count == 0 {
+            all_from.remove(from);
         }
     }
 }
@@ -296,22 +317,20 @@ mod tests {
         let deep = |outbox: &Outbox, now| outbox.is_deep_for(Stamp(now), PEER, &limits);
         // Nothing has come through yet: only the limit counts.
         assert_eq!((deep(&outbox, 400_000), deep(&outbox, 400_001)), (false, true));
-        let queue = outbox.queues.get_mut(&PEER).unwrap();
-        queue.done = 1;
-        assert_eq!(queue.take_done(Stamp(5_000)).len(), 1);
+        let done = |outbox: &mut Outbox, upto, now| {
+            outbox.queues.get_mut(&PEER).unwrap().done = upto;
+            outbox.take_done(Stamp(now), PEER, |row| assert!(row.number <= upto))
+        };
+        assert_eq!(done(&mut outbox, 1, 5_000), Some((1, 1)));
         put(&mut outbox, 10);
         // Twice the 5 ms and 40 ms, for the row that was put in at 1.
         assert_eq!((deep(&outbox, 50_001), deep(&outbox, 50_002)), (false, true));
-        let queue = outbox.queues.get_mut(&PEER).unwrap();
-        queue.done = 2;
-        assert_eq!(queue.take_done(Stamp(60_000)).len(), 1);
+        assert_eq!(done(&mut outbox, 2, 60_000), Some((2, 2)));
         assert!(!deep(&outbox, 300_000), "two rows are no more than may wait");
         // Much later the way is longer, and the old time is forgotten.
         for now in [40_000_000, 80_000_000] {
             let number = put(&mut outbox, now - 150_000);
-            let queue = outbox.queues.get_mut(&PEER).unwrap();
-            queue.done = number;
-            queue.take_done(Stamp(now));
+            assert_ne!(done(&mut outbox, number, now), None);
         }
         (0..3).for_each(|_| _ = put(&mut outbox, 80_000_000));
         assert_eq!((deep(&outbox, 80_340_000), deep(&outbox, 80_340_001)), (false, true));

@@ -36,11 +36,12 @@ enum Target {
 }
 
 impl Relay {
+    /// * `here`: the sender's mailbox, where it is known to be open.
     pub(super) fn send(
         &mut self,
         now: Stamp,
         to: ReplyTo,
-        from: UserKey,
+        (from, here): (UserKey, Option<Slot>),
         out: Outgoing,
         effects: &mut Vec<Effect>,
     ) {
@@ -57,7 +58,7 @@ impl Relay {
             |out: &Outgoing| Input::Command { to, user: from.clone(), command: Command::Send(out.clone()) };
         let mut sender = None;
         if copy {
-            sender = self.mailbox_for(&from, || again(&out), effects);
+            sender = self.mailbox_at(here, &from, || again(&out), effects);
             if sender.is_none() {
                 return;
             }

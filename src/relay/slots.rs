@@ -70,7 +70,12 @@ impl Slots {
     /// The slot of a mailbox that is in memory and open.
     pub fn find(&self, user: &UserKey) -> Option<Slot> {
         let slot = *self.by_user.get(user)?;
-        matches!(self.state(slot), Some(State::Ready(_))).then_some(slot)
+        self.is_open(slot).then_some(slot)
+    }
+
+    /// Whether a mailbox is in memory and open.
+    pub fn is_open(&self, slot: Slot) -> bool {
+        matches!(self.state(slot), Some(State::Ready(_)))
     }
 
     /// The slot of a frozen mailbox.
