@@ -20,8 +20,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
-    && cargo build --release --locked --bin hongyan \
-    && install -D target/release/hongyan /out/hongyan
+    && cargo build --profile dist --locked --bin hongyan \
+    && install -D target/dist/hongyan /out/hongyan
 
 FROM debian:bookworm-slim
 RUN groupadd --system --gid 10001 hongyan \

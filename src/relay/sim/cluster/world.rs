@@ -175,7 +175,8 @@ impl World {
         let most = if self.rough { 4_000 } else { 600 };
         self.now += self.rng.below(most) as u64;
         match self.rng.below(200) {
-            0..=19 => self.client_sends(),
+            0..=17 => self.client_sends(),
+            18..=19 => self.burst(),
             20..=23 => self.call(),
             24..=33 => self.connect_someone(),
             34..=37 => self.cut_someone(),

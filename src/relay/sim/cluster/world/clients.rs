@@ -68,6 +68,13 @@ impl World {
         }
     }
 
+    /// Many send at once: several users' parcels are on the way, and are held back, together.
+    pub(super) fn burst(&mut self) {
+        for _ in 0..=self.rng.below(12) {
+            if self.rng.one_in(3) { self.call() } else { self.client_sends() }
+        }
+    }
+
     /// A back end calls some node's server API.
     pub(super) fn call(&mut self) {
         let from = UserKey::new("app", USERS[self.rng.below(USERS.len())]).expect("id");
