@@ -281,7 +281,10 @@ impl Relay {
         let mine = Claim { stamp: stamp.max(Stamp(claim.stamp.0 + 1)), online, ..claim };
         mesh.presence.merge(user, mine);
         mesh.news.insert(user, mine);
-        if known.is_none_or(|known| known.reign() != claim.reign()) {
+        // A mailbox that is being written brings its own row, under a higher term, which this one must not replace: the table
+        // knows of that term only when it is durable.
+        let coming = mesh.takes.is_written_above(user, claim.term);
+        if !coming && known.is_none_or(|known| known.reign() != claim.reign()) {
             // This node holds nothing of the user, or only what it has not handed over yet.
             let reign = claim.reign();
             let recovered = claim.term > 1;

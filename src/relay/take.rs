@@ -46,15 +46,15 @@ struct Merging {
 #[derive(Debug, Default)]
 pub(super) struct Takes {
     open: BTreeMap<(NodeId, u64), Take>,
-    /// Being written; these inputs wait for that.
-    writing: BTreeMap<UserKey, Vec<Input>>,
+    /// Being written, under a claim of that term; these inputs wait for that.
+    writing: BTreeMap<UserKey, (u32, Vec<Input>)>,
     merging: BTreeMap<UserKey, Merging>,
 }
 
 impl Takes {
     /// Inputs that wait for the mailbox of `user`, if it is being written.
     pub fn being_written(&mut self, user: &UserKey) -> Option<&mut Vec<Input>> {
-        self.writing.get_mut(user)
+        self.writing.get_mut(user).map(|(_, waiting)| waiting)
     }
 
     /// How many.
@@ -68,6 +68,11 @@ impl Takes {
 
     pub fn is_writing_hash(&self, user: UserHash) -> bool {
         self.writing.keys().any(|writing| UserHash::of(writing) == user)
+    }
+
+    /// Whether the mailbox of that user is being written under a claim of a higher term.
+    pub fn is_written_above(&self, user: UserHash, term: u32) -> bool {
+        self.writing.iter().any(|(writing, (own, _))| *own > term && UserHash::of(writing) == user)
     }
 
     pub fn is_merging(&self, user: &UserKey) -> bool {
@@ -162,7 +167,7 @@ impl Relay {
         let Some(take) = mesh.takes.open.get(&(from, number)) else { return };
         let (user, reign) = (take.user.clone(), take.reign);
         let again = Input::Frame { from, frame: Frame::Last { number, rest: Box::new(rest.clone()) } };
-        if let Some(waiting) = mesh.takes.writing.get_mut(&user) {
+        if let Some(waiting) = mesh.takes.being_written(&user) {
             return waiting.push(again);
         }
         if self.whose(&user) == Whose::Mine {
@@ -208,7 +213,7 @@ impl Relay {
         self.commits.write(Write::Claim { user: hash, row: ClaimRow { reign, stamp, chain } });
         let claim = Claim { owner: self.node, term: reign.term, stamp, online: false };
         if let Some(mesh) = &mut self.mesh {
-            mesh.takes.writing.insert(user.clone(), Vec::new());
+            mesh.takes.writing.insert(user.clone(), (reign.term, Vec::new()));
         }
         self.commits.after(After::Took { user, from, number, claim });
     }
@@ -225,7 +230,7 @@ impl Relay {
     ) {
         let Some(mesh) = &mut self.mesh else { return };
         let hash = UserHash::of(&user);
-        let waiting = mesh.takes.writing.remove(&user).unwrap_or_default();
+        let waiting = mesh.takes.writing.remove(&user).map(|(_, waiting)| waiting).unwrap_or_default();
         if mesh.presence.merge(hash, claim) == Merged::Stale {
             // Somebody else was faster with a higher term: it goes on to him.
             mesh.leftovers.insert(user.clone());
