@@ -344,6 +344,11 @@ impl Relay {
         self.send_off(now, give.slot, owner, effects);
         self.commits.write(Write::Forget { user: user.clone() });
         let parked = self.slots.remove(give.slot);
+        if owner == self.node {
+            // The taker has heard meanwhile that this node owns it, and gives it back. Until then there is nothing here, under
+            // another reign: a device's cursor of the old one would pass over what comes back.
+            self.take_over(now, &user);
+        }
         self.go_on(now, &user, effects);
         self.again(now, parked, effects);
     }

@@ -61,6 +61,8 @@ fn seeds_that_failed_once() {
     for seed in [2_900, 1_006_433] {
         run(seed, None);
     }
+    // A node gave a mailbox away, was told that it owns it still, and began anew under the same reign.
+    run(7_790, None);
 }
 
 fn found(sabotage: Sabotage) -> bool {
