@@ -10,9 +10,10 @@
 use super::{
     Effect, Frame, Input, Relay,
     asks::Asks,
-    give::{Give, Look},
+    give::Give,
     hash::{Map, map},
     inbound::Inbound,
+    leave::Look,
     queues::Outbox,
     repair::Comparison,
     seek::Seek,

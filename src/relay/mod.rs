@@ -17,6 +17,7 @@ mod frames;
 mod give;
 mod hash;
 mod inbound;
+mod leave;
 mod mailbox;
 mod merge;
 mod mesh;
