@@ -1,13 +1,72 @@
 //! A model client: what the SDK's session does, and what it must never see.
 
+use super::rng::Rng;
 use crate::{
-    model::{Entry, MessageId, Reign, Stamp, UserKey, What},
-    relay::Outgoing,
+    model::{
+        Change, Content, Conversation, Entry, EntryRow, Flags, Kind, MessageId, Reign, Stamp, UserKey, What,
+    },
+    relay::{Open, Outgoing, SessionId},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+
+pub const USERS: [&str; 4] = ["ann", "bo", "cy", "di"];
+
+/// The user of that name.
+pub fn user(name: &str) -> UserKey {
+    UserKey::new("app", name).expect("id")
+}
+
+/// Everybody with one device or two, of which one in `thin` is thin.
+pub fn people(rng: &mut Rng, thin: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for name in USERS {
+        clients.push(Client::new(user(name), "phone", rng.one_in(thin)));
+        if rng.one_in(2) {
+            clients.push(Client::new(user(name), "web", rng.one_in(thin)));
+        }
+    }
+    clients
+}
+
+/// A message for somebody, under the client's id `c{number}`.
+pub fn outgoing(rng: &mut Rng, number: u64, to: &str) -> Outgoing {
+    Outgoing {
+        cid: format!("c{number}").into(),
+        kind: Kind::Private,
+        to: to.into(),
+        class: "RC:TxtMsg".into(),
+        content: Content::empty(),
+        flags: Flags::default().with(Flags::COUNTED, !rng.one_in(4)).with(Flags::STORED, !rng.one_in(8)),
+        push: None,
+        check_blacklist: true,
+        again: false,
+    }
+}
+
+/// The messages of a conversation that count as unread, counted one by one in the rows of a mailbox.
+pub fn unread_by_hand(rows: &[(Stamp, EntryRow)], of: &Conversation) -> u32 {
+    let read = |row: &EntryRow| match row {
+        EntryRow::Change(Change::Read { conversation, upto, .. }) if conversation == of => Some(*upto),
+        _ => None,
+    };
+    let watermark = rows.iter().filter_map(|(_, row)| read(row)).max().unwrap_or_default();
+    let counts = |row: &EntryRow| {
+        matches!(row, EntryRow::Message { conversation, mine: false, flags, .. }
+            if conversation == of && flags.has(Flags::COUNTED))
+    };
+    rows.iter().filter(|(pos, row)| *pos > watermark && counts(row)).count() as u32
+}
+
+/// What a client says; in order, until the line is cut.
+pub enum Up {
+    Send(Outgoing),
+    Ack(Stamp),
+    Read(Conversation),
+    Recall(MessageId),
+}
 
 /// What the node tells a client; in order, until the line is cut.
 #[derive(Clone, Debug)]
@@ -89,6 +148,32 @@ impl Client {
     /// The cursor for a hello.
     pub fn cursor(&self) -> Option<Stamp> {
         (!self.thin && self.began.is_some()).then_some(self.last)
+    }
+
+    /// Its hello.
+    pub fn open(&self, rng: &mut Rng, session: SessionId) -> Open {
+        Open {
+            session,
+            user: self.user.clone(),
+            device: self.device.clone(),
+            token_issued: Stamp(1),
+            cursor: self.cursor(),
+            reign: self.reign,
+            window: 1 + rng.below(6) as u16,
+            delivered: rng.one_in(2),
+            carried: false,
+        }
+    }
+
+    /// It reads a conversation, or takes one of its messages back.
+    pub fn reads_or_recalls(&self, rng: &mut Rng) -> Up {
+        let recall = rng.one_in(3);
+        let mine: Vec<_> = self.acked.keys().copied().collect();
+        if recall && !mine.is_empty() {
+            Up::Recall(mine[rng.below(mine.len())])
+        } else {
+            Up::Read(Conversation { kind: Kind::Private, target: USERS[rng.below(USERS.len())].into() })
+        }
     }
 
     pub fn take(&mut self, down: Down) -> Next {

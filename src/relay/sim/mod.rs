@@ -8,6 +8,7 @@
 mod client;
 mod cluster;
 mod disk;
+mod line;
 mod rng;
 mod world;
 

@@ -1,44 +1,19 @@
 //! The world of the simulation: one node, its disk, its sessions, the lines to its clients.
 
 use super::{
-    client::{Client, Down, Next},
+    client::{Client, Next, USERS, Up, outgoing, people, unread_by_hand, user},
     disk::Disk,
+    line::{Lines, pick},
     rng::Rng,
 };
 use crate::{
-    model::{Change, Content, Conversation, EntryRow, Flags, Kind, MessageId, NodeId, Stamp, UserKey},
-    relay::{
-        Answer, Command, Effect, Input, Limits, Open, Outgoing, Relay, ReplyTo, SessionId, sabotage::Sabotage,
-    },
+    model::{Conversation, EntryRow, Kind, MessageId, NodeId, Stamp, UserKey},
+    relay::{Effect, Input, Limits, Relay, ReplyTo, SessionId, sabotage::Sabotage},
     store::Store,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A line between a client and the node: both directions keep their order, and a cut loses what is on the way.
-struct Line {
-    client: usize,
-    down: VecDeque<Down>,
-    up: VecDeque<Up>,
-    /// Last position sent to the client by the node.
-    sent: Stamp,
-    /// The node has to read the store for this session; when it stands behind acks, from which position on.
-    reading: Option<Stamp>,
-    /// All that stood in the store was sent; the node has yet to ask whether it may go live.
-    attach: bool,
-    acked: Stamp,
-    requests: BTreeMap<u64, Option<Arc<str>>>,
-    welcomed: bool,
-}
-
-enum Up {
-    Send(Outgoing),
-    Ack(Stamp),
-    Read(Conversation),
-    Recall(MessageId),
-}
+type Line = super::line::Line<()>;
 
 pub struct World {
     rng: Rng,
@@ -47,14 +22,12 @@ pub struct World {
     disk: Disk,
     inputs: VecDeque<Input>,
     loads: Vec<UserKey>,
-    lines: BTreeMap<SessionId, Line>,
+    lines: Lines<()>,
     clients: Vec<Client>,
     sent: BTreeMap<MessageId, (UserKey, UserKey)>,
     next: u64,
     sabotage: Option<Sabotage>,
 }
-
-const USERS: [&str; 4] = ["ann", "bo", "cy", "di"];
 
 fn limits() -> Limits {
     // Small, so that eviction and checkpoints happen all the time.
@@ -63,14 +36,7 @@ fn limits() -> Limits {
 
 impl World {
     pub fn new(mut rng: Rng, sabotage: Option<Sabotage>) -> Self {
-        let mut clients = Vec::new();
-        for name in USERS {
-            let user = UserKey::new("app", name).expect("id");
-            clients.push(Client::new(user.clone(), "phone", rng.one_in(3)));
-            if rng.one_in(2) {
-                clients.push(Client::new(user, "web", rng.one_in(3)));
-            }
-        }
+        let clients = people(&mut rng, 3);
         let mut world = Self {
             rng,
             now: 1_000_000,
@@ -124,46 +90,26 @@ impl World {
     fn client_sends(&mut self) {
         let at = self.rng.below(self.clients.len());
         let to = USERS[self.rng.below(USERS.len())];
-        let cid: Arc<str> = format!("c{}", self.next).into();
+        let out = outgoing(&mut self.rng, self.next, to);
         self.next += 1;
-        let stored = !self.rng.one_in(8);
-        let out = Outgoing {
-            cid: cid.clone(),
-            kind: Kind::Private,
-            to: to.into(),
-            class: "RC:TxtMsg".into(),
-            content: Content::empty(),
-            flags: Flags::default().with(Flags::COUNTED, !self.rng.one_in(4)).with(Flags::STORED, stored),
-            push: None,
-            check_blacklist: true,
-            again: false,
-        };
         let client = &mut self.clients[at];
-        let id = MessageId::of(&client.user, &cid);
+        let id = MessageId::of(&client.user, &out.cid);
         self.sent.insert(id, (client.user.clone(), client.user.sibling(to).expect("id")));
         client.unsent.push_back(out.clone());
-        if let Some(session) = self.line_of(at)
-            && let Some(line) = self.lines.get_mut(&session)
-            && line.welcomed
-        {
-            line.up.push_back(Up::Send(out));
-        }
+        self.say(at, Up::Send(out));
     }
 
     fn client_reads_or_recalls(&mut self) {
         let at = self.rng.below(self.clients.len());
-        let Some(session) = self.line_of(at) else { return };
-        let recall = self.rng.one_in(3);
-        let mine: Vec<_> = self.clients[at].acked.keys().copied().collect();
-        let up = if recall && !mine.is_empty() {
-            Up::Recall(mine[self.rng.below(mine.len())])
-        } else {
-            Up::Read(Conversation { kind: Kind::Private, target: USERS[self.rng.below(USERS.len())].into() })
-        };
-        if let Some(line) = self.lines.get_mut(&session)
-            && line.welcomed
-        {
-            line.up.push_back(up);
+        if self.line_of(at).is_some() {
+            let up = self.clients[at].reads_or_recalls(&mut self.rng);
+            self.say(at, up);
+        }
+    }
+
+    fn say(&mut self, client: usize, up: Up) {
+        if let Some(line) = self.lines.values_mut().find(|line| line.client == client) {
+            line.say(up);
         }
     }
 
@@ -177,31 +123,9 @@ impl World {
     fn connect(&mut self, at: usize) {
         let session = SessionId(self.next);
         self.next += 1;
-        let client = &mut self.clients[at];
-        client.live = false;
-        let open = Open {
-            session,
-            user: client.user.clone(),
-            device: client.device.clone(),
-            token_issued: Stamp(1),
-            cursor: client.cursor(),
-            reign: None,
-            window: 1 + self.rng.below(6) as u16,
-            delivered: self.rng.one_in(2),
-            carried: false,
-        };
-        let line = Line {
-            client: at,
-            down: VecDeque::new(),
-            up: VecDeque::new(),
-            sent: Stamp::ZERO,
-            reading: None,
-            attach: false,
-            acked: Stamp::ZERO,
-            requests: BTreeMap::new(),
-            welcomed: false,
-        };
-        self.lines.insert(session, line);
+        self.clients[at].live = false;
+        let open = self.clients[at].open(&mut self.rng, session);
+        self.lines.insert(session, Line::new(at, ()));
         self.inputs.push_back(Input::Open(open));
     }
 
@@ -269,116 +193,39 @@ impl World {
     /// The node reads a page for a session that is not live.
     fn read_on(&mut self) {
         let limit = 1 + self.rng.below(4);
-        let waiting: Vec<_> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| line.reading.is_some_and(|from| line.acked >= from))
-            .map(|(id, _)| *id)
-            .collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let session = waiting[self.rng.below(waiting.len())];
-        let Some(line) = self.lines.get_mut(&session) else {
-            return;
-        };
-        let user = self.clients[line.client].user.clone();
-        let page = self.disk.store.entries(&user, line.sent, limit, 1 << 20).expect("memory");
-        for entry in page.entries {
-            let prev = std::mem::replace(&mut line.sent, entry.pos);
-            line.down.push_back(Down::Entry { prev, entry });
-        }
-        if page.more {
-            line.reading = Some(line.sent);
-        } else {
-            line.reading = None;
-            line.attach = true;
-        }
+        let Some(session) = pick(&self.lines, &mut self.rng, Line::wants_page) else { return };
+        let Some(line) = self.lines.get_mut(&session) else { return };
+        line.read_on(&self.disk.store, &self.clients[line.client].user, limit);
     }
 
-    /// The node asks whether a session that has read all may go live; meanwhile more may have come.
     fn ask_to_go_live(&mut self) {
-        for (&session, line) in self.lines.iter_mut().filter(|(_, line)| line.attach) {
-            line.attach = false;
-            self.inputs.push_back(Input::Attach { session, at: line.sent });
+        for (&session, line) in &mut self.lines {
+            self.inputs.extend(line.attach().map(|at| Input::Attach { session, at }));
         }
     }
 
     fn deliver_down(&mut self) {
-        let ids: Vec<_> =
-            self.lines.iter().filter(|(_, line)| !line.down.is_empty()).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let session = ids[self.rng.below(ids.len())];
+        let Some(session) = pick(&self.lines, &mut self.rng, |line| !line.down.is_empty()) else { return };
         for _ in 0..=self.rng.below(4) {
-            let Some(line) = self.lines.get_mut(&session) else {
-                return;
-            };
-            let Some(down) = line.down.pop_front() else { return };
-            let welcome = matches!(down, Down::Welcome { .. });
+            let Some(line) = self.lines.get_mut(&session) else { return };
             let client = &mut self.clients[line.client];
-            if matches!(client.take(down), Next::Reconnect) {
-                self.cut(session);
-                return;
-            }
-            if welcome {
-                line.welcomed = true;
-                line.up.extend(client.unsent.iter().cloned().map(Up::Send));
-            }
-            if self.rng.one_in(2) {
-                line.up.push_back(Up::Ack(client.last));
+            match line.deliver(client) {
+                None => return,
+                Some(Next::Reconnect) => return self.cut(session),
+                Some(Next::Nothing) if self.rng.one_in(2) => line.up.push_back(Up::Ack(client.last)),
+                Some(Next::Nothing) => {}
             }
         }
     }
 
     fn deliver_up(&mut self) {
-        let ids: Vec<_> =
-            self.lines.iter().filter(|(_, line)| !line.up.is_empty()).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let session = ids[self.rng.below(ids.len())];
+        let Some(session) = pick(&self.lines, &mut self.rng, |line| !line.up.is_empty()) else { return };
         for _ in 0..=self.rng.below(4) {
-            let Some(line) = self.lines.get_mut(&session) else {
-                return;
-            };
-            let Some(up) = line.up.pop_front() else { return };
-            let user = self.clients[line.client].user.clone();
-            let r = self.next;
+            let Some(line) = self.lines.get_mut(&session) else { return };
+            let user = &self.clients[line.client].user;
+            let Some(input) = line.take_up((session, self.next), user, &self.disk.store) else { return };
             self.next += 1;
-            let to = ReplyTo::Session(session, r);
-            match up {
-                Up::Ack(pos) => {
-                    line.acked = line.acked.max(pos);
-                    self.inputs.push_back(Input::Ack { session, pos });
-                }
-                Up::Send(out) => {
-                    line.requests.insert(r, Some(out.cid.clone()));
-                    self.inputs.push_back(Input::Command { to, user, command: Command::Send(out) });
-                }
-                Up::Read(conversation) => {
-                    line.requests.insert(r, None);
-                    let command = Command::Read { conversation, upto: None, remove: false };
-                    self.inputs.push_back(Input::Command { to, user, command });
-                }
-                Up::Recall(id) => {
-                    let found = self.disk.store.rows(&user).into_iter().find_map(|(_, row)| match row {
-                        EntryRow::Message { id: of, at, conversation, .. } if of == id => {
-                            Some((at, conversation))
-                        }
-                        _ => None,
-                    });
-                    let Some((at, conversation)) = found else { continue };
-                    let log = conversation.log(&user);
-                    let Some(original) = self.disk.store.message(&log, at, id).expect("memory") else {
-                        continue;
-                    };
-                    line.requests.insert(r, None);
-                    let command = Command::Recall { original, extra: "".into() };
-                    self.inputs.push_back(Input::Command { to, user, command });
-                }
-            }
+            self.inputs.extend(input);
         }
     }
 
@@ -394,14 +241,15 @@ impl World {
         match effect {
             Effect::Commit { seq, writes } => self.disk.submit(seq, writes),
             Effect::Load(user) => self.loads.push(user),
-            Effect::Welcome { session, start, .. } => {
+            effect @ Effect::Welcome { session, .. } => match self.lines.get_mut(&session) {
+                Some(line) => line.hear(effect),
+                None => self.inputs.push_back(Input::Close { session }),
+            },
+            effect @ (Effect::Live { session, .. }
+            | Effect::ReadOn { session }
+            | Effect::Push { session, .. }) => {
                 if let Some(line) = self.lines.get_mut(&session) {
-                    line.sent = start;
-                    line.acked = start;
-                    line.reading = Some(start);
-                    line.down.push_back(Down::Welcome { start, reign: None, forked: false });
-                } else {
-                    self.inputs.push_back(Input::Close { session });
+                    line.hear(effect);
                 }
             }
             Effect::TurnAway { session, .. } | Effect::Kick { session, .. } => {
@@ -409,24 +257,11 @@ impl World {
                     self.clients[line.client].live = false;
                 }
             }
-            Effect::Live { session, .. } => {
+            Effect::Reply { to: ReplyTo::Session(session, r), answer } => {
                 if let Some(line) = self.lines.get_mut(&session) {
-                    line.down.push_back(Down::Live);
+                    line.answer(r, answer.ok());
                 }
             }
-            Effect::ReadOn { session } => {
-                if let Some(line) = self.lines.get_mut(&session) {
-                    line.reading = Some(line.sent);
-                }
-            }
-            Effect::Push { session, prev, entry } => {
-                if let Some(line) = self.lines.get_mut(&session) {
-                    assert!(line.reading.is_none(), "pushed to a session that is reading");
-                    line.sent = entry.pos;
-                    line.down.push_back(Down::Entry { prev, entry });
-                }
-            }
-            Effect::Reply { to: ReplyTo::Session(session, r), answer } => self.reply(session, r, answer.ok()),
             Effect::Export { .. }
             | Effect::Facts { .. }
             | Effect::Find { .. }
@@ -441,36 +276,6 @@ impl World {
             | Effect::Delivered { .. }
             | Effect::Presence { .. } => {}
         }
-    }
-
-    fn reply(&mut self, session: SessionId, r: u64, answer: Option<Answer>) {
-        let Some(line) = self.lines.get_mut(&session) else {
-            return;
-        };
-        let Some(cid) = line.requests.remove(&r) else {
-            return;
-        };
-        let place = match &answer {
-            Some(Answer::Sent { place, .. } | Answer::Read { place, .. } | Answer::Recalled { place }) => {
-                *place
-            }
-            _ => None,
-        };
-        if let Some(place) = place
-            && place.prev.is_some()
-        {
-            line.sent = place.pos;
-        }
-        line.down.push_back(match (answer, cid) {
-            (Some(Answer::Sent { id, .. }), Some(cid)) => {
-                Down::Sent { cid, id, place: place.map(|place| (place.pos, place.prev)) }
-            }
-            (Some(_), _) => match place {
-                Some(place) => Down::Placed { pos: place.pos, prev: place.prev },
-                None => Down::Refused,
-            },
-            (None, _) => Down::Refused,
-        });
     }
 
     /// Ends all faults and lets everything settle.
@@ -491,19 +296,13 @@ impl World {
             self.deliver_up();
             // What was refused as busy is tried again, and everybody acks.
             if round % 50 == 49 {
-                for line in self.lines.values_mut().filter(|line| line.welcomed && line.up.is_empty()) {
-                    let client = &self.clients[line.client];
-                    line.up.extend(client.unsent.iter().cloned().map(Up::Send));
-                    line.up.push_back(Up::Ack(client.last));
-                }
+                self.lines.values_mut().for_each(|line| line.try_again(&self.clients[line.client]));
             }
             let quiet = !self.disk.is_busy()
                 && self.inputs.is_empty()
                 && self.loads.is_empty()
                 && self.relay.is_idle();
-            let lines = self.lines.values().all(|line| {
-                line.down.is_empty() && line.up.is_empty() && line.reading.is_none() && !line.attach
-            });
+            let lines = self.lines.values().all(Line::is_quiet);
             if quiet && lines && self.clients.iter().all(|client| client.live && client.unsent.is_empty()) {
                 return;
             }
@@ -520,7 +319,7 @@ impl World {
         assert_eq!(self.relay.sessions(), self.lines.len(), "sessions that nobody holds");
         let logs: BTreeMap<UserKey, Vec<(Stamp, EntryRow)>> = USERS
             .iter()
-            .map(|name| UserKey::new("app", name).expect("id"))
+            .map(|name| user(name))
             .map(|user| (user.clone(), self.disk.store.rows(&user)))
             .collect();
         let messages = |user: &UserKey, after: Stamp| -> Vec<MessageId> {
@@ -562,24 +361,7 @@ impl World {
             let mut by_hand = 0_u64;
             for peer in USERS {
                 let of = Conversation { kind: Kind::Private, target: peer.into() };
-                let watermark = log
-                    .iter()
-                    .filter_map(|(_, row)| match row {
-                        EntryRow::Change(Change::Read { conversation, upto, .. }) if *conversation == of => {
-                            Some(*upto)
-                        }
-                        _ => None,
-                    })
-                    .max()
-                    .unwrap_or_default();
-                by_hand += log
-                    .iter()
-                    .filter(|(pos, row)| {
-                        *pos > watermark
-                            && matches!(row, EntryRow::Message { conversation, mine: false, flags, .. }
-                                if *conversation == of && flags.has(Flags::COUNTED))
-                    })
-                    .count() as u64;
+                by_hand += u64::from(unread_by_hand(log, &of));
             }
             assert_eq!(mailbox.unread(), by_hand, "unread of {user:?}");
         }

@@ -1,8 +1,11 @@
 //! What must hold when everything has settled.
 
-use super::world::{USERS, World};
+use super::{
+    super::client::{USERS, unread_by_hand, user},
+    world::World,
+};
 use crate::{
-    model::{Change, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserHash, UserKey},
+    model::{Conversation, EntryRow, Kind, MessageId, Stamp, UserHash, UserKey},
     relay::mailbox::Mailbox,
     store::{Page, Store, doubles},
 };
@@ -11,13 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 impl World {
     pub fn verify(&self) {
         for node in &self.nodes {
-            let here = self.lines.values().filter(|line| self.nodes[line.home].id == node.id).count();
+            let here = self.lines.values().filter(|line| self.nodes[line.place.home].id == node.id).count();
             assert_eq!(node.relay.sessions(), here, "sessions that nobody holds on {}", node.id);
         }
         let owners = self.owners();
         let mut logs: BTreeMap<UserKey, Vec<(Stamp, EntryRow)>> = BTreeMap::new();
         for name in USERS {
-            let user = UserKey::new("app", name).expect("id");
+            let user = user(name);
             for (at, node) in self.nodes.iter().enumerate() {
                 let rows = node.disk.store.rows(&user);
                 if owners.get(&user) == Some(&at) {
@@ -41,7 +44,7 @@ impl World {
     fn owners(&self) -> BTreeMap<UserKey, usize> {
         let mut owners = BTreeMap::new();
         for name in USERS {
-            let user = UserKey::new("app", name).expect("id");
+            let user = user(name);
             let claims: Vec<_> =
                 self.nodes.iter().map(|node| node.relay.known_claim(UserHash::of(&user))).collect();
             assert!(claims.windows(2).all(|pair| pair[0] == pair[1]), "{user:?}: {claims:?}");
@@ -183,24 +186,7 @@ impl World {
             let mailbox = Mailbox::restore(user.clone(), snapshot);
             for peer in USERS {
                 let of = Conversation { kind: Kind::Private, target: peer.into() };
-                let watermark = log
-                    .iter()
-                    .filter_map(|(_, row)| match row {
-                        EntryRow::Change(Change::Read { conversation, upto, .. }) if *conversation == of => {
-                            Some(*upto)
-                        }
-                        _ => None,
-                    })
-                    .max()
-                    .unwrap_or_default();
-                let by_hand = log
-                    .iter()
-                    .filter(|(pos, row)| {
-                        *pos > watermark
-                            && matches!(row, EntryRow::Message { conversation, mine: false, flags, .. }
-                                if *conversation == of && flags.has(Flags::COUNTED))
-                    })
-                    .count() as u32;
+                let by_hand = unread_by_hand(log, &of);
                 let unread = mailbox.state(&of).map_or(0, |state| state.unread);
                 assert_eq!(unread, by_hand, "unread of {user:?} with {peer}");
             }

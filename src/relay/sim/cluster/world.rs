@@ -7,44 +7,25 @@ mod nodes;
 use super::{
     super::{
         Rng, Sabotage,
-        client::{Client, Down},
+        client::{Client, people},
+        line::{Line, Lines},
     },
     node::Node,
     wire::Wire,
 };
 use crate::{
-    model::{Conversation, MessageId, Stamp, UserKey},
-    relay::{Command, Open, Outgoing, SessionId},
+    model::{MessageId, UserKey},
+    relay::{Command, Open, SessionId},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
-/// A line between a client and the node that it reached; a session may live on another node behind it.
-pub struct Line {
-    pub client: usize,
+/// Where a session is; it may live on another node than its client talks to.
+pub struct Place {
     /// The node that the client talks to.
     pub entry: usize,
     /// The node on which the session lives.
     pub home: usize,
-    pub down: VecDeque<Down>,
-    pub up: VecDeque<Up>,
-    sent: Stamp,
-    /// The node has to read the store for this session; when it stands behind acks, from which position on.
-    pub reading: Option<Stamp>,
-    pub attach: bool,
-    acked: Stamp,
-    requests: BTreeMap<u64, Option<Arc<str>>>,
-    pub welcomed: bool,
     open: Open,
-}
-
-pub enum Up {
-    Send(Outgoing),
-    Ack(Stamp),
-    Read(Conversation),
-    Recall(MessageId),
 }
 
 /// A message that somebody meant to send.
@@ -77,7 +58,7 @@ pub struct World {
     pub wires: BTreeMap<(usize, usize), Wire>,
     /// What each node believes of each other: (of whom, who believes).
     pub alive: BTreeMap<(usize, usize), bool>,
-    pub lines: BTreeMap<SessionId, Line>,
+    pub lines: Lines<Place>,
     /// Whose each session was.
     sessions: BTreeMap<SessionId, usize>,
     pub clients: Vec<Client>,
@@ -94,19 +75,11 @@ pub struct World {
     trace: bool,
 }
 
-pub const USERS: [&str; 4] = ["ann", "bo", "cy", "di"];
 const NAMES: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 
 impl World {
     pub fn new(mut rng: Rng, calm: bool, sabotage: Option<Sabotage>) -> Self {
-        let mut clients = Vec::new();
-        for name in USERS {
-            let user = UserKey::new("app", name).expect("id");
-            clients.push(Client::new(user.clone(), "phone", rng.one_in(4)));
-            if rng.one_in(2) {
-                clients.push(Client::new(user, "web", rng.one_in(4)));
-            }
-        }
+        let clients = people(&mut rng, 4);
         let count = 2 + rng.below(if calm { 2 } else { 4 });
         let nodes: Vec<_> = NAMES[..count]
             .iter()
@@ -242,15 +215,9 @@ impl World {
             }
             // What was refused as busy is tried again, and everybody acks.
             if round % 100 == 99 {
-                for line in self.lines.values_mut().filter(|line| line.welcomed && line.up.is_empty()) {
-                    let client = &self.clients[line.client];
-                    line.up.extend(client.unsent.iter().cloned().map(Up::Send));
-                    line.up.push_back(Up::Ack(client.last));
-                }
+                self.lines.values_mut().for_each(|line| line.try_again(&self.clients[line.client]));
             }
-            let lines = self.lines.values().all(|line| {
-                line.down.is_empty() && line.up.is_empty() && line.reading.is_none() && !line.attach
-            });
+            let lines = self.lines.values().all(Line::is_quiet);
             if lines
                 && self.calls.is_empty()
                 && self.wires.values().all(|wire| wire.is_up() && wire.is_empty())
@@ -270,7 +237,7 @@ impl World {
         let lines: Vec<_> = self
             .lines
             .values()
-            .map(|line| (line.down.len(), line.up.len(), line.reading, line.attach, line.welcomed))
+            .map(|line| (line.down.len(), line.up.len(), line.is_quiet(), line.welcomed))
             .collect();
         let nodes: Vec<_> = self
             .nodes

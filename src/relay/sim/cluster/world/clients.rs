@@ -1,18 +1,17 @@
 //! What clients and back ends of the simulated cluster do, and what reaches them.
 
 use super::{
-    super::super::client::{Down, Next},
-    Call, Line, Meant, USERS, Up, World,
+    super::super::{
+        client::{Next, USERS, Up, outgoing, user},
+        line::{Line, pick},
+    },
+    Call, Meant, Place, World,
 };
 use crate::{
-    model::{Content, Conversation, EntryRow, Flags, Kind, MessageId, Stamp, UserKey},
-    relay::{Answer, Command, Directive, Input, Open, Outgoing, ReplyTo, SessionId, Ticket},
-    store::Store,
+    model::{MessageId, Stamp, UserKey},
+    relay::{Answer, Command, Directive, Input, Outgoing, ReplyTo, SessionId, Ticket},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 impl World {
     pub(super) fn open_nodes(&self) -> Vec<usize> {
@@ -27,20 +26,7 @@ impl World {
     pub(super) fn meant(&mut self, from: &UserKey, to: &str) -> Outgoing {
         let number = self.next;
         self.next += 1;
-        let cid: Arc<str> = format!("c{number}").into();
-        let out = Outgoing {
-            cid: cid.clone(),
-            kind: Kind::Private,
-            to: to.into(),
-            class: "RC:TxtMsg".into(),
-            content: Content::empty(),
-            flags: Flags::default()
-                .with(Flags::COUNTED, !self.rng.one_in(4))
-                .with(Flags::STORED, !self.rng.one_in(8)),
-            push: None,
-            check_blacklist: true,
-            again: false,
-        };
+        let out = outgoing(&mut self.rng, number, to);
         let to = from.sibling(to).expect("id");
         let owed = (0..self.clients.len())
             .filter(|&at| {
@@ -49,7 +35,7 @@ impl World {
             })
             .collect();
         let meant = Meant { from: from.clone(), to, number, owed, by: None, maybe: false };
-        self.sent.insert(MessageId::of(from, &cid), meant);
+        self.sent.insert(MessageId::of(from, &out.cid), meant);
         out
     }
 
@@ -60,11 +46,12 @@ impl World {
         let out = self.meant(&from, to);
         self.sent.get_mut(&MessageId::of(&from, &out.cid)).expect("just meant").by = Some(at);
         self.clients[at].unsent.push_back(out.clone());
-        if let Some(session) = self.line_of(at)
-            && let Some(line) = self.lines.get_mut(&session)
-            && line.welcomed
-        {
-            line.up.push_back(Up::Send(out));
+        self.say(at, Up::Send(out));
+    }
+
+    fn say(&mut self, client: usize, up: Up) {
+        if let Some(line) = self.lines.values_mut().find(|line| line.client == client) {
+            line.say(up);
         }
     }
 
@@ -77,7 +64,7 @@ impl World {
 
     /// A back end calls some node's server API.
     pub(super) fn call(&mut self) {
-        let from = UserKey::new("app", USERS[self.rng.below(USERS.len())]).expect("id");
+        let from = user(USERS[self.rng.below(USERS.len())]);
         let to = USERS[self.rng.below(USERS.len())];
         let number = self.next;
         self.next += 1;
@@ -124,18 +111,9 @@ impl World {
 
     pub(super) fn client_reads_or_recalls(&mut self) {
         let at = self.rng.below(self.clients.len());
-        let Some(session) = self.line_of(at) else { return };
-        let recall = self.rng.one_in(3);
-        let mine: Vec<_> = self.clients[at].acked.keys().copied().collect();
-        let up = if recall && !mine.is_empty() {
-            Up::Recall(mine[self.rng.below(mine.len())])
-        } else {
-            Up::Read(Conversation { kind: Kind::Private, target: USERS[self.rng.below(USERS.len())].into() })
-        };
-        if let Some(line) = self.lines.get_mut(&session)
-            && line.welcomed
-        {
-            line.up.push_back(up);
+        if self.line_of(at).is_some() {
+            let up = self.clients[at].reads_or_recalls(&mut self.rng);
+            self.say(at, up);
         }
     }
 
@@ -154,34 +132,10 @@ impl World {
     pub(super) fn connect(&mut self, at: usize, entry: usize) {
         let session = SessionId(self.next);
         self.next += 1;
-        let client = &mut self.clients[at];
-        client.live = false;
-        let open = Open {
-            session,
-            user: client.user.clone(),
-            device: client.device.clone(),
-            token_issued: Stamp(1),
-            cursor: client.cursor(),
-            reign: client.reign,
-            window: 1 + self.rng.below(6) as u16,
-            delivered: self.rng.one_in(2),
-            carried: false,
-        };
-        let line = Line {
-            client: at,
-            entry,
-            home: entry,
-            down: VecDeque::new(),
-            up: VecDeque::new(),
-            sent: Stamp::ZERO,
-            reading: None,
-            attach: false,
-            acked: Stamp::ZERO,
-            requests: BTreeMap::new(),
-            welcomed: false,
-            open: open.clone(),
-        };
-        self.lines.insert(session, line);
+        self.clients[at].live = false;
+        let open = self.clients[at].open(&mut self.rng, session);
+        let place = Place { entry, home: entry, open: open.clone() };
+        self.lines.insert(session, Line::new(at, place));
         self.sessions.insert(session, at);
         self.nodes[entry].inputs.push_back(Input::Open(open));
     }
@@ -198,7 +152,7 @@ impl World {
     pub(super) fn cut(&mut self, session: SessionId) {
         if let Some(line) = self.lines.remove(&session) {
             self.clients[line.client].live = false;
-            for at in [line.entry, line.home] {
+            for at in [line.place.entry, line.place.home] {
                 if self.nodes[at].up {
                     self.nodes[at].inputs.push_back(Input::Close { session });
                 }
@@ -208,114 +162,41 @@ impl World {
 
     pub(super) fn read_on(&mut self) {
         let limit = 1 + self.rng.below(4);
-        let waiting: Vec<_> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| line.reading.is_some_and(|from| line.acked >= from))
-            .map(|(id, _)| *id)
-            .collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let session = waiting[self.rng.below(waiting.len())];
+        let Some(session) = pick(&self.lines, &mut self.rng, Line::wants_page) else { return };
         let Some(line) = self.lines.get_mut(&session) else { return };
-        let user = self.clients[line.client].user.clone();
-        let page =
-            self.nodes[line.home].disk.store.entries(&user, line.sent, limit, 1 << 20).expect("memory");
-        for entry in page.entries {
-            let prev = std::mem::replace(&mut line.sent, entry.pos);
-            line.down.push_back(Down::Entry { prev, entry });
-        }
-        if page.more {
-            line.reading = Some(line.sent);
-        } else {
-            line.reading = None;
-            line.attach = true;
-        }
+        line.read_on(&self.nodes[line.place.home].disk.store, &self.clients[line.client].user, limit);
     }
 
     pub(super) fn ask_to_go_live(&mut self) {
-        for (&session, line) in self.lines.iter_mut().filter(|(_, line)| line.attach) {
-            line.attach = false;
-            self.nodes[line.home].inputs.push_back(Input::Attach { session, at: line.sent });
+        for (&session, line) in &mut self.lines {
+            let asked = line.attach().map(|at| Input::Attach { session, at });
+            self.nodes[line.place.home].inputs.extend(asked);
         }
     }
 
     pub(super) fn deliver_down(&mut self) {
-        let ids: Vec<_> =
-            self.lines.iter().filter(|(_, line)| !line.down.is_empty()).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let session = ids[self.rng.below(ids.len())];
+        let Some(session) = pick(&self.lines, &mut self.rng, |line| !line.down.is_empty()) else { return };
         for _ in 0..=self.rng.below(4) {
             let Some(line) = self.lines.get_mut(&session) else { return };
-            let Some(down) = line.down.pop_front() else { return };
-            let welcome = matches!(down, Down::Welcome { .. });
-            let refused = matches!(down, Down::Refused);
             let client = &mut self.clients[line.client];
             client.doubles |= self.trouble;
-            if matches!(client.take(down), Next::Reconnect) || refused {
-                self.cut(session);
-                return;
-            }
-            if welcome {
-                line.welcomed = true;
-                line.up.extend(client.unsent.iter().cloned().map(Up::Send));
-            }
-            if self.rng.one_in(2) {
-                line.up.push_back(Up::Ack(client.last));
+            match line.deliver(client) {
+                None => return,
+                Some(Next::Reconnect) => return self.cut(session),
+                Some(Next::Nothing) if self.rng.one_in(2) => line.up.push_back(Up::Ack(client.last)),
+                Some(Next::Nothing) => {}
             }
         }
     }
 
     pub(super) fn deliver_up(&mut self) {
-        let ids: Vec<_> =
-            self.lines.iter().filter(|(_, line)| !line.up.is_empty()).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let session = ids[self.rng.below(ids.len())];
+        let Some(session) = pick(&self.lines, &mut self.rng, |line| !line.up.is_empty()) else { return };
         for _ in 0..=self.rng.below(4) {
             let Some(line) = self.lines.get_mut(&session) else { return };
-            let Some(up) = line.up.pop_front() else { return };
-            let user = self.clients[line.client].user.clone();
-            let home = line.home;
-            let r = self.next;
+            let (user, node) = (&self.clients[line.client].user, &mut self.nodes[line.place.home]);
+            let Some(input) = line.take_up((session, self.next), user, &node.disk.store) else { return };
             self.next += 1;
-            let to = ReplyTo::Session(session, r);
-            let command = match up {
-                Up::Ack(pos) => {
-                    line.acked = line.acked.max(pos);
-                    self.nodes[home].inputs.push_back(Input::Ack { session, pos });
-                    continue;
-                }
-                Up::Send(out) => {
-                    line.requests.insert(r, Some(out.cid.clone()));
-                    Command::Send(out)
-                }
-                Up::Read(conversation) => {
-                    line.requests.insert(r, None);
-                    Command::Read { conversation, upto: None, remove: false }
-                }
-                Up::Recall(id) => {
-                    let store = &self.nodes[home].disk.store;
-                    let found = store.rows(&user).into_iter().find_map(|(_, row)| match row {
-                        EntryRow::Message { id: of, at, conversation, .. } if of == id => {
-                            Some((at, conversation))
-                        }
-                        _ => None,
-                    });
-                    let Some((at, conversation)) = found else { continue };
-                    let Some(original) = store.message(&conversation.log(&user), at, id).expect("memory")
-                    else {
-                        continue;
-                    };
-                    line.requests.insert(r, None);
-                    Command::Recall { original, extra: "".into() }
-                }
-            };
-            self.nodes[home].inputs.push_back(Input::Command { to, user, command });
+            node.inputs.extend(input);
         }
     }
 
@@ -342,24 +223,8 @@ impl World {
         {
             self.clients[*client].refused = true;
         }
-        let Some(line) = self.lines.get_mut(&session) else { return };
-        let Some(cid) = line.requests.remove(&r) else { return };
-        let place = answer.as_ref().and_then(Answer::place);
-        if let Some(place) = place
-            && place.prev.is_some()
-        {
-            line.sent = place.pos;
+        if let Some(line) = self.lines.get_mut(&session) {
+            line.answer(r, answer);
         }
-        line.down.push_back(match (answer, cid) {
-            (Some(Answer::Sent { id, .. }), Some(cid)) => {
-                Down::Sent { cid, id, place: place.map(|place| (place.pos, place.prev)) }
-            }
-            (Some(_), _) => match place {
-                Some(place) => Down::Placed { pos: place.pos, prev: place.prev },
-                None => return,
-            },
-            (None, Some(_)) => Down::Refused,
-            (None, None) => return,
-        });
     }
 }

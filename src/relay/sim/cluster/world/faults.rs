@@ -168,7 +168,9 @@ impl World {
         let over: Vec<_> = self
             .lines
             .iter()
-            .filter(|(_, line)| (line.entry, line.home) == pair || (line.home, line.entry) == pair)
+            .filter(|(_, line)| {
+                (line.place.entry, line.place.home) == pair || (line.place.home, line.place.entry) == pair
+            })
             .map(|(id, _)| *id)
             .collect();
         over.into_iter().for_each(|session| self.cut(session));
@@ -189,7 +191,7 @@ impl World {
         let gone: Vec<_> = self
             .lines
             .iter()
-            .filter(|(_, line)| line.entry == at || line.home == at)
+            .filter(|(_, line)| line.place.entry == at || line.place.home == at)
             .map(|(id, _)| *id)
             .collect();
         gone.into_iter().for_each(|session| self.cut(session));

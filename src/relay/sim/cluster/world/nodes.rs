@@ -1,9 +1,6 @@
 //! The work of the simulated cluster's nodes: inputs, effects, the disk, frames between them.
 
-use super::{
-    super::{super::client::Down, node::Read},
-    World,
-};
+use super::{super::node::Read, World};
 use crate::{
     model::NodeId,
     relay::{Effect, Frame, Input, KickReason, ReplyTo, SessionId, Ticket},
@@ -132,43 +129,27 @@ impl World {
                 self.wire(pair).send(side, generation, frame);
             }
             Effect::Carry { session, to } => self.carry(at, session, to),
-            Effect::Welcome { session, start, why, reign } => {
-                let forked = why == Some(crate::relay::NotResumed::Forked);
-                match self.lines.get_mut(&session).filter(|line| line.home == at) {
-                    Some(line) => {
-                        line.sent = start;
-                        line.acked = start;
-                        line.reading = Some(start);
-                        line.down.push_back(Down::Welcome { start, reign, forked });
-                    }
+            effect @ Effect::Welcome { session, .. } => {
+                match self.lines.get_mut(&session).filter(|line| line.place.home == at) {
+                    Some(line) => line.hear(effect),
                     None => self.nodes[at].inputs.push_back(Input::Close { session }),
+                }
+            }
+            effect @ (Effect::Live { session, .. }
+            | Effect::ReadOn { session }
+            | Effect::Push { session, .. }) => {
+                if let Some(line) = self.lines.get_mut(&session) {
+                    line.hear(effect);
                 }
             }
             Effect::TurnAway { session, .. } => self.end(session),
             Effect::Kick { session, why } => {
                 if let KickReason::Moved { .. } = why
-                    && self.lines.get(&session).is_some_and(|line| line.home != at)
+                    && self.lines.get(&session).is_some_and(|line| line.place.home != at)
                 {
                     return;
                 }
                 self.end(session);
-            }
-            Effect::Live { session, .. } => {
-                if let Some(line) = self.lines.get_mut(&session) {
-                    line.down.push_back(Down::Live);
-                }
-            }
-            Effect::ReadOn { session } => {
-                if let Some(line) = self.lines.get_mut(&session) {
-                    line.reading = Some(line.sent);
-                }
-            }
-            Effect::Push { session, prev, entry } => {
-                if let Some(line) = self.lines.get_mut(&session) {
-                    assert!(line.reading.is_none(), "pushed to a session that is reading");
-                    line.sent = entry.pos;
-                    line.down.push_back(Down::Entry { prev, entry });
-                }
             }
             Effect::Reply { to, answer } => match to {
                 ReplyTo::Session(session, r) => self.reply(session, r, answer.ok()),
@@ -189,8 +170,8 @@ impl World {
             return self.end(session);
         }
         if let Some(line) = self.lines.get_mut(&session) {
-            line.home = to;
-            self.nodes[to].inputs.push_back(Input::Open(line.open.clone()));
+            line.place.home = to;
+            self.nodes[to].inputs.push_back(Input::Open(line.place.open.clone()));
         }
     }
 }
