@@ -34,6 +34,12 @@ const OPENING: usize = 64;
 const OPEN: Duration = Duration::from_secs(60);
 /// How long messages may take to arrive when nothing more is sent.
 const SETTLE: Duration = Duration::from_secs(30);
+/// For how long servers have to use hardly any CPU to be done with what a load left them to do.
+const QUIET: Duration = Duration::from_millis(500);
+/// How much that is, in cores of all servers together; a merge takes one.
+const IDLE: f64 = 0.05;
+/// How long to wait for it.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// A server.
 #[derive(Clone, Debug)]
@@ -359,14 +365,13 @@ pub(super) async fn measured(
     time: Duration,
     servers: &[Child],
 ) -> anyhow::Result<Used> {
-    let cpu = || total(servers, |server| probe::cpu_seconds(server.pid()));
     let own = || probe::cpu_seconds(std::process::id());
     let before = metrics(servers).await?;
-    let (start, server_before, own_before) = (Instant::now(), cpu()?, own()?);
+    let (start, server_before, own_before) = (Instant::now(), cpu(servers)?, own()?);
     sessions.shared.enter(Phase::Measuring);
     sessions.watch(time).await?;
     sessions.shared.enter(Phase::Settling);
-    let (seconds, server_after, own_after) = (start.elapsed().as_secs_f64(), cpu()?, own()?);
+    let (seconds, server_after, own_after) = (start.elapsed().as_secs_f64(), cpu(servers)?, own()?);
     let after = metrics(servers).await?;
     Ok(Used {
         seconds,
@@ -375,6 +380,36 @@ pub(super) async fn measured(
         own_cpu: own_after - own_before,
         metrics: after.zip(before).map(|(after, before)| after.since(&before)),
     })
+}
+
+/// Waits until servers use hardly any CPU: what the load left them to do, such as merging tables, is done.
+///
+/// # Errors
+/// When a session ends meanwhile, or a server.
+pub(super) async fn quiet(sessions: &mut Sessions, servers: &[Child]) -> anyhow::Result<()> {
+    let limit = Instant::now() + BUSY;
+    while let Some(before) = cpu(servers)? {
+        sessions.watch(QUIET).await?;
+        if cpu(servers)?.is_none_or(|after| after - before <= QUIET.as_secs_f64() * IDLE) {
+            break;
+        }
+        if Instant::now() >= limit {
+            eprintln!(
+                "hongyan: the servers were still busy {} s after the load; what follows is of a busy machine",
+                BUSY.as_secs()
+            );
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// CPU seconds that servers have used; `None` without any.
+///
+/// # Errors
+/// When one has ended.
+pub(super) fn cpu(servers: &[Child]) -> anyhow::Result<Option<f64>> {
+    total(servers, |server| probe::cpu_seconds(server.pid()))
 }
 
 /// The sum of what servers say; `None` without any.

@@ -45,7 +45,12 @@ impl Pair {
         self.open
     }
 
-    /// Those, oldest first.
+    /// Messages that arrived, each counted once.
+    pub(super) fn arrived(&self) -> u64 {
+        self.order.received()
+    }
+
+    /// Sends that nobody ever answered, oldest first.
     pub(super) fn open_sends(&self) -> impl Iterator<Item = Mark> {
         let first = self.sent - self.under_way.len() as u64;
         let open = (first..).zip(&self.under_way);
@@ -126,6 +131,7 @@ mod tests {
             assert!(pair.answered(mark.seq).is_some() && pair.received(mark));
         }
         assert!(pair.is_settled());
+        assert_eq!(pair.arrived(), 4);
         pair.gap();
         assert_eq!(pair.verdict(), Verdict { breaks: 1, gaps: 1, ..Verdict::default() });
     }

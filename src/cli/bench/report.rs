@@ -4,7 +4,7 @@ use super::{
     echo, idle,
     load::{self, Load, Transport, Used},
     probe::Spread,
-    rounds::Round,
+    rounds::Whole,
     tally::Times,
 };
 use serde_json::{Value, json};
@@ -125,7 +125,12 @@ impl Report {
             let part = self.of_alone().map_or_else(unknown, |part| {
                 format!("{:.2} / {:.2} / {:.2}", part.min, part.median, part.max)
             });
+            let whole =
+                |outcome: &load::Outcome| Whole::sum(&outcome.rounds).cost().map_or_else(unknown, fixed1);
+            row("whole turns, CPU µs a message", whole(service));
+            row("one node's whole turns", whole(alone));
             row("for the same CPU, of one node's messages", part);
+            row("the same, of all turns together", self.of_alone_in_all().map_or_else(unknown, fixed2));
         }
         if let Some(disk) = self.disk {
             let ms = [disk.min, disk.median, disk.max].map(|us| fixed2(us / 1_000.0));
@@ -158,8 +163,14 @@ impl Report {
     fn of_alone(&self) -> Option<Spread> {
         let alone = self.alone.as_ref()?;
         let parts = self.service.rounds.iter().zip(&alone.rounds);
-        let parts = parts.map(|(own, alone)| Some(alone.cost()? / own.cost()?.max(1e-9)));
+        let parts = parts.map(|(own, alone)| Some(alone.whole.cost()? / own.whole.cost()?.max(1e-9)));
         parts.collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty()).map(Spread::of)
+    }
+
+    /// The same, of all rounds together.
+    fn of_alone_in_all(&self) -> Option<f64> {
+        let alone = Whole::sum(&self.alone.as_ref()?.rounds).cost()?;
+        Whole::sum(&self.service.rounds).cost().map(|own| alone / own.max(1e-9))
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -184,6 +195,7 @@ impl Report {
             "delivered": service.delivered,
             "messages_per_second": rate(service.delivered, &service.used),
             "server_cpu_us_per_message": cost(service.delivered, &service.used),
+            "whole_turns_cpu_us_per_message": Whole::sum(&service.rounds).cost(),
             "rounds_cpu_us": rounds(service),
             "server_cpu_seconds_per_million": cost(service.delivered, &service.used),
             "server_cores": service.used.server_cpu.map(|cpu| part(cpu, &service.used)),
@@ -200,12 +212,14 @@ impl Report {
             "alone": self.alone.as_ref().map(|alone| json!({
                 "messages_per_second": rate(alone.delivered, &alone.used),
                 "server_cpu_us_per_message": cost(alone.delivered, &alone.used),
+                "whole_turns_cpu_us_per_message": Whole::sum(&alone.rounds).cost(),
                 "rounds_cpu_us": rounds(alone),
                 "server_cores": alone.used.server_cpu.map(|cpu| part(cpu, &alone.used)),
                 "ack_us": times(&alone.ack),
                 "end_to_end_us": times(&alone.end_to_end),
             })),
             "messages_for_same_cpu_to_alone": self.of_alone().map(spread),
+            "messages_for_same_cpu_to_alone_in_all": self.of_alone_in_all(),
             "echo": self.echo.as_ref().map(|echo| json!({
                 "messages_per_second": rate(echo.returned, &echo.used),
                 "server_cpu_us_per_message": cost(echo.returned, &echo.used),
@@ -263,7 +277,7 @@ fn spread(spread: Spread) -> Value {
 
 /// Server CPU of one message in each round, in microseconds.
 fn rounds(outcome: &load::Outcome) -> Vec<Option<f64>> {
-    outcome.rounds.iter().map(Round::cost).collect()
+    outcome.rounds.iter().map(|round| round.whole.cost()).collect()
 }
 
 fn times(times: &Times) -> Value {
@@ -289,7 +303,7 @@ fn unknown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::{order::Verdict, probe::Samples};
+    use crate::cli::bench::{order::Verdict, probe::Samples, rounds::Round};
     use std::time::Duration;
 
     fn report() -> Report {
@@ -363,14 +377,19 @@ mod tests {
         assert!(report.json()["messages_for_same_cpu_to_alone"].is_null());
         let mut alone = report.service.clone();
         let cpu = [0.8, 0.6, 0.7];
-        let round =
-            |cpu| Round { delivered: 100_000, used: Used { server_cpu: Some(cpu), ..Used::default() } };
+        let round = |cpu| {
+            let whole = Whole { delivered: 100_000, server_cpu: Some(cpu) };
+            Round { whole, ..Round::default() }
+        };
         (alone.rounds, report.service.rounds) = (cpu.map(round).into(), vec![round(1.0); 3]);
         (report.nodes, report.alone) = (2, Some(alone));
         let parts = &report.json()["messages_for_same_cpu_to_alone"];
         for (key, value) in [("min", 0.6), ("p50", 0.7), ("max", 0.8)] {
             assert!((parts[key].as_f64().unwrap() - value).abs() < 1e-9, "{parts}");
         }
+        assert!(
+            (report.json()["messages_for_same_cpu_to_alone_in_all"].as_f64().unwrap() - 0.7).abs() < 1e-9
+        );
         assert!(report.table().contains("0.60 / 0.70 / 0.80") && report.good());
         report.alone.iter_mut().for_each(|alone| alone.verdict.duplicates = 1);
         assert!(!report.good());
