@@ -15,9 +15,9 @@ pub struct Options {
     /// Largest size of all journals together, in bytes; at least 64 MiB. What they hold is read at every start and kept in
     /// memory until it is written as tables, so it bounds the time that a start takes. Default 256 MiB.
     pub journals: u64,
-    /// How much of entries, and twice as much of bodies, is gathered in memory before it is written as a table, in
+    /// How much of bodies, and as much again of entries, is gathered in memory before it is written as a table, in
     /// bytes; up to five times as much may be held while tables are being written. Taken when the store is made, and
-    /// kept by it. Default 16 MiB: twice as much costs as
+    /// kept by it. Default 16 MiB: larger ones cost as
     /// much CPU a message (more cache misses, fewer merges), and more memory.
     pub memtable: u64,
 }
@@ -52,9 +52,6 @@ pub(super) fn keyspace(name: &str, memtable: u64) -> KeyspaceCreateOptions {
     if !matches!(name, "bodies" | "entries") {
         return options.max_memtable_size(memtable.min(8 << 20));
     }
-    // Bodies are two thirds of all bytes, and a message between nodes has two of them. With twice the memory they are
-    // written as tables as often as entries are, and merged half as often.
-    let memtable = if name == "bodies" { memtable.saturating_mul(2) } else { memtable };
     // Twice the tables of the default before a merge, so half as many merges; a read looks into a few more.
     let merging = Leveled::default().with_l0_threshold(8).with_table_target_size(64 << 20);
     let options = options
