@@ -24,8 +24,6 @@ pub(super) struct Side<'a> {
 /// What one turn came to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
-    /// Messages delivered while measuring.
-    pub(super) delivered: u64,
     /// CPU, memory, metrics, while measuring.
     pub(super) used: Used,
     /// All of the turn.
@@ -77,7 +75,6 @@ impl<'a> Side<'a> {
     /// When a session ends meanwhile, or a server.
     pub(super) async fn round(&mut self, load: &Load) -> anyhow::Result<()> {
         let shared = self.sessions.shared.clone();
-        let before = shared.delivered.get();
         let (arrived, cpu) = (self.arrived(), load::cpu(self.servers)?);
         shared.enter(Phase::Warming);
         self.sessions.watch(load.warmup).await?;
@@ -86,7 +83,7 @@ impl<'a> Side<'a> {
         load::quiet(&mut self.sessions, self.servers).await?;
         let server_cpu = load::cpu(self.servers)?.zip(cpu).map(|(after, before)| after - before);
         let whole = Whole { delivered: self.arrived() - arrived, server_cpu };
-        self.rounds.push(Round { delivered: shared.delivered.get() - before, used, whole });
+        self.rounds.push(Round { used, whole });
         Ok(())
     }
 

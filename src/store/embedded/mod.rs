@@ -17,6 +17,7 @@ mod damage;
 mod journal;
 mod options;
 mod outbox;
+mod pace;
 mod read;
 mod read_mesh;
 mod repair;
@@ -41,6 +42,7 @@ use crate::{
 use damage::{engine_error, open_engine};
 use fjall::{Database, Keyspace};
 use outbox::Outboxes;
+use pace::Pace;
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
@@ -62,6 +64,7 @@ pub struct Embedded {
     outbox: Keyspace,
     meta: Keyspace,
     damaged: damage::Located,
+    pace: Pace,
     /// What a snapshot may see at most so that it sees batches whole.
     whole: AtomicU64,
     /// Dropped last: it holds the lock.
@@ -151,6 +154,7 @@ impl Embedded {
             outbox,
             meta,
             damaged,
+            pace: Pace::new(options.memtable),
             whole,
             writer,
         })

@@ -16,9 +16,9 @@ pub struct Options {
     /// memory until it is written as tables, so it bounds the time that a start takes. Default 256 MiB.
     pub journals: u64,
     /// How much of bodies, and as much again of entries, is gathered in memory before it is written as a table, in
-    /// bytes; up to five times as much may be held while tables are being written. Taken when the store is made, and
-    /// kept by it. Default 16 MiB: larger ones cost as
-    /// much CPU a message (more cache misses, fewer merges), and more memory.
+    /// bytes; while tables are being written, eight times as much is held before commits begin to wait. Taken when the
+    /// store is made, and kept by it. Default 16 MiB: larger ones cost as much CPU a message (more cache misses, fewer
+    /// merges), and more memory.
     pub memtable: u64,
 }
 
@@ -52,8 +52,11 @@ pub(super) fn keyspace(name: &str, memtable: u64) -> KeyspaceCreateOptions {
     if !matches!(name, "bodies" | "entries") {
         return options.max_memtable_size(memtable.min(8 << 20));
     }
-    // Twice the tables of the default before a merge, so half as many merges; a read looks into a few more.
-    let merging = Leveled::default().with_l0_threshold(8).with_table_target_size(64 << 20);
+    // More tables than the default's 4 before a merge, so fewer merges; a read looks into a few more. The first level
+    // that is merged holds that many tables of the target size: with bodies of twice what is merged into it, so that a
+    // body is written there three times, and not five. Larger merges would hold up flushes, which wait for them.
+    let (tables, size) = if name == "bodies" { (16, 32 << 20) } else { (8, 64 << 20) };
+    let merging = Leveled::default().with_l0_threshold(tables).with_table_target_size(size);
     let options = options
         .max_memtable_size(memtable)
         .data_block_size_policy(BlockSizePolicy::all(8 << 10))

@@ -75,6 +75,7 @@ impl Embedded {
         if writes.is_empty() {
             return Ok(());
         }
+        std::thread::sleep(self.pace.wait(self.db.write_buffer_size()));
         let mut writer = self.writer.lock();
         let writer = &mut *writer;
         if writer.failed {
