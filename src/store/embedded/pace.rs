@@ -10,8 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Commits wait from this many memtables on: both large keyspaces' active ones, and as many that wait to be written as
-/// the engine itself allows.
+/// Commits wait from this many memtables on: four of each of the two large keyspaces.
 const FREE: u64 = 8;
 /// By how many memtables more the wait grows by [`STEP`].
 const MORE: u64 = 8;
