@@ -60,6 +60,8 @@ describe('with three nodes', { skip: !binary }, () => {
       const phone = await connected(named('cy'), 'us', { transports, device: 'phone' });
       const bo = await connected(named('di'), 'ap', { transports });
       await bo.send(text('to both', ann.user));
+      // The ack says that bo's node keeps it, not that it came: what the desk sends now might be first.
+      await until(() => [ann, phone].every((one) => one.texts().includes('to both')), 'both devices have it');
       await ann.send(text('from the desk', bo.user));
       await phone.send(text('from the phone', bo.user));
       await until(() => [bo, ann, phone].every((one) => one.texts().length === 2), 'all have all');
