@@ -120,6 +120,17 @@ impl Edge {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Tells the clients whose mailbox is at another node to go there; their sessions go on until they are there. Gives the
+    /// time over which they go.
+    pub fn send_after(&self) -> Duration {
+        tunnel::send_after(self)
+    }
+
+    /// Sessions whose mailbox is at another node.
+    pub fn carried(&self) -> usize {
+        self.tunnels.carried()
+    }
+
     /// Tells every session to go elsewhere, takes no new ones, and waits until all are gone or `deadline` has passed.
     /// Gives the number of those that were cut off.
     pub async fn drain(&self, deadline: Duration) -> usize {

@@ -283,6 +283,12 @@ impl Session {
 
     /// The client is to go to `url`, or to any other relay, after so many milliseconds; its session here is over.
     pub fn move_on(&self, url: &str, after: u64) {
+        self.ask_away(url, after);
+        self.end(End::Leaving, "");
+    }
+
+    /// The client is to go to `url`, or to any other relay, after so many milliseconds; meanwhile its session goes on.
+    pub fn ask_away(&self, url: &str, after: u64) {
         let mut state = self.state.lock();
         self.put(&mut state, |out| {
             let mut object = encode::Object::frame(out, "move");
@@ -292,8 +298,6 @@ impl Session {
             }
             object.end();
         });
-        drop(state);
-        self.end(End::Leaving, "");
     }
 
     /// A message of the node that has the mailbox, for the client: an array of frames.

@@ -14,6 +14,9 @@ use tracing::{info, warn};
 /// How long the end waits for whoever asked for it to hear what became of it.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
+/// How long a client that is told to go to the node of its mailbox may take to get there before it is cut off.
+const ARRIVAL: Duration = Duration::from_secs(3);
+
 /// What a node that drains still has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
@@ -118,11 +121,12 @@ pub(super) async fn left(hub: &Hub, edge: &Edge, meshed: bool) -> Option<Drain> 
 }
 
 /// Gives all mailboxes to other nodes, as far as that can be done before `deadline`; each session is told where its mailbox
-/// is as soon as it is there. Then leaves the cluster.
+/// is as soon as it is there, and those whose mailbox is elsewhere already go there. Then leaves the cluster.
 pub(super) async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: tokio::time::Instant) {
     edge.close_doors();
     edge.tell_report().await;
     hub.drain(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
+    let gone = tokio::time::Instant::now() + edge.send_after() + ARRIVAL;
     let mut said = tokio::time::Instant::now();
     loop {
         let Some(status) = hub.status().await else { return };
@@ -145,6 +149,10 @@ pub(super) async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: t
             info!(left, parcels, sessions = edge.sessions(), "draining");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Without links nobody carries them any more.
+    while edge.carried() > 0 && tokio::time::Instant::now() < gone.min(deadline) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     mesh.leave().await;
 }

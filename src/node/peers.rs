@@ -52,6 +52,7 @@ impl Peers {
             Event::LinkUp { peer, generation } => {
                 let peer = peer.member.node;
                 self.links.write().insert(peer, generation);
+                edge.linked();
                 Some(PeerNews::LinkUp { peer, generation })
             }
             Event::LinkDown { peer, generation, .. } => {

@@ -32,6 +32,10 @@ async fn nodes_of_a_demo_see_each_other_and_hand_over_come_back_and_end_together
     let [eu, us, ap] = <[program::Place; 3]>::try_from(places).unwrap();
 
     // All see all, each at its distance.
+    common::until("all have heard from all", async || {
+        [&eu, &us, &ap].iter().all(|place| status(place.admin).0 == 0)
+    })
+    .await;
     for place in [&eu, &us, &ap] {
         let (code, status) = status(place.admin);
         assert_eq!(
@@ -61,6 +65,14 @@ async fn nodes_of_a_demo_see_each_other_and_hand_over_come_back_and_end_together
     .await;
     let table = run(&["status", "--admin-listen", &eu.admin.to_string()]);
     assert!(table.out.contains("Presence tables agree: 2 users known"), "{table:?}");
+    // A second device of ann's is at ap, and her mailbox is at eu. It is sent there, and served until it is.
+    let mut phone = Hello { device: "phone".into(), ..device("ann", &ap) }.connect().await;
+    phone.live().await;
+    let carried = tokio::spawn(async move {
+        let moved = phone.frame("move").await;
+        phone.say("bo", "on the way").await;
+        (moved, phone)
+    });
     let away = tokio::spawn(async move { bo.closed().await });
     let drained = tokio::task::spawn_blocking({
         let admin = ap.admin.to_string();
@@ -71,6 +83,10 @@ async fn nodes_of_a_demo_see_each_other_and_hand_over_come_back_and_end_together
     assert!(drained.out.contains("ap-1: 0 mailboxes, 0 parcels, 0 sessions left after"), "{drained:?}");
     assert!(drained.out.ends_with("ap-1 has given away everything and ended.\n"), "{drained:?}");
     away.await.unwrap();
+    let (moved, mut phone) = carried.await.unwrap();
+    assert_eq!(moved["url"], format!("http://{}", eu.front), "{moved}");
+    assert!(moved["after"].as_u64().unwrap() < 200, "{moved}");
+    phone.closed().await;
     demo.says("ap-1 has ended (it was told to). The others go on without it; it is started again in 1 s.");
     let mut bo = device("bo", &us).connect().await;
     ann.say("bo", "still there?").await;

@@ -12,6 +12,7 @@ pub(super) mod near;
 mod polls;
 pub mod wire;
 
+pub use near::send_after;
 pub use wire::Report;
 
 use super::{Edge, session::Session};
@@ -24,6 +25,7 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wire::{Poll, Wire};
 
@@ -62,6 +64,8 @@ pub struct Tunnels {
     far: Mutex<HashMap<(NodeId, u64), Arc<far::Far>>>,
     questions: Questions,
     reports: RwLock<HashMap<NodeId, (Report, Instant)>>,
+    /// Somebody is linked who has not heard how this node is.
+    linked: Notify,
 }
 
 impl Tunnels {
@@ -74,6 +78,7 @@ impl Tunnels {
             far: Mutex::default(),
             questions: Questions::default(),
             reports: RwLock::default(),
+            linked: Notify::new(),
         }
     }
 
@@ -101,6 +106,11 @@ impl Tunnels {
     /// Nodes that live.
     pub fn nodes(&self) -> Vec<Neighbour> {
         self.neighbours.as_ref().map_or_else(Vec::new, |neighbours| neighbours.nodes())
+    }
+
+    /// Sessions of clients here whose mailbox is elsewhere.
+    pub fn carried(&self) -> usize {
+        self.near.lock().len()
     }
 
     /// Where clients reach a node; empty when that is not known.
@@ -142,6 +152,11 @@ impl Edge {
         Ok(())
     }
 
+    /// There is a link to another node, which has not heard how this one is.
+    pub fn linked(&self) {
+        self.tunnels.linked.notify_one();
+    }
+
     /// The link to a node is gone, with all that was on it.
     pub fn unlinked(self: &Arc<Self>, peer: NodeId) {
         near::unlinked(self, peer);
@@ -149,13 +164,14 @@ impl Edge {
         self.tunnels.questions.unlinked(peer);
     }
 
-    /// Tells all others how this node is, now and then, until `stop`.
+    /// Tells all others how this node is, now and then and when there is a new link, until `stop`.
     pub async fn report(self: Arc<Self>, stop: CancellationToken) {
         let mut rounds = tokio::time::interval(REPORT);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = rounds.tick() => {}
+                () = self.tunnels.linked.notified() => {}
             }
             self.tell_report().await;
         }

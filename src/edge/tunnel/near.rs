@@ -9,10 +9,14 @@ use crate::{
     },
     model::NodeId,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Bytes taken by the client's transport after which credit is given back.
 const CREDIT_AT: usize = 32 * 1_024;
+/// Clients that are sent after their mailboxes go so far apart,
+const APART: Duration = Duration::from_millis(2);
+/// and all of them within this.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// How a session here is carried to its mailbox.
 #[derive(Debug)]
@@ -68,6 +72,20 @@ pub fn leave(session: &Session) {
     if tunnels.near.lock().remove(&session.id.0).is_some() {
         tunnels.send(carrier.to, &Wire::Gone { id: session.id.0 });
     }
+}
+
+/// Tells the clients whose mailbox is at another node to go to that node, a few at a time. Their sessions go on until they are
+/// there. Gives the time over which they go.
+pub fn send_after(edge: &Edge) -> Duration {
+    let all: Vec<_> = edge.tunnels.near.lock().values().cloned().collect();
+    let over = SPREAD.min(APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX)));
+    let count = all.len().max(1) as u64;
+    for (i, (to, session)) in all.into_iter().enumerate() {
+        if let Some(session) = session.upgrade().filter(|session| session.is_welcomed()) {
+            session.ask_away(&edge.tunnels.url(to), over.as_millis() as u64 * i as u64 / count);
+        }
+    }
+    over
 }
 
 fn find(edge: &Edge, from: NodeId, id: u64) -> Option<Arc<Session>> {
