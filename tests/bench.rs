@@ -22,7 +22,7 @@ fn json(output: &Output) -> serde_json::Value {
 fn messages_over_both_transports_arrive_once_and_in_order() {
     for transport in ["ws", "poll"] {
         let folder = tempfile::tempdir().unwrap();
-        let small = ["--pairs", "3", "--users", "8", "--window", "4", "--seconds", "1", "--warmup", "0"];
+        let small = ["--pairs", "3", "--users", "8", "--window", "4", "--seconds", "2", "--warmup", "0"];
         let run = json(&bench(&folder, &[&small[..], &["--transport", transport, "--json"]].concat()));
         assert!(run["delivered"].as_u64().unwrap() > 0, "{run}");
         assert!(run["echo"]["messages_per_second"].as_f64().unwrap() > 0.0, "{run}");
@@ -38,7 +38,7 @@ fn messages_over_both_transports_arrive_once_and_in_order() {
 fn between_nodes_they_do_too_and_one_node_stands_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let small =
-        ["--nodes", "2", "--pairs", "3", "--window", "4", "--seconds", "1", "--warmup", "0", "--rounds", "2"];
+        ["--nodes", "2", "--pairs", "3", "--window", "4", "--seconds", "2", "--warmup", "0", "--rounds", "2"];
     let run = json(&bench(&folder, &[&small[..], &["--no-echo", "--json"]].concat()));
     assert!(run["delivered"].as_u64().unwrap() > 0, "{run}");
     assert!(run["alone"]["messages_per_second"].as_f64().unwrap() > 0.0, "{run}");

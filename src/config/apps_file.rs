@@ -185,9 +185,10 @@ async fn watch_every(
         let stamp =
             tokio::fs::metadata(&path).await.ok().map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec()));
         if seen != Some(stamp) {
-            let vanished = stamp.is_none() && seen.is_some();
             // It is small, and it is read once for each change.
-            match load(&data) {
+            let found = load(&data);
+            let vanished = seen.is_some() && (stamp.is_none() || !path.exists());
+            match found {
                 _ if vanished => {
                     warn!(file = %path.display(), "the apps' file is gone; its apps stay until a restart");
                 }

@@ -137,8 +137,9 @@ impl Hello {
             return Err(Failure::WrongName { expected: self.node.clone(), named: named.to_owned() });
         }
         if self.now.abs_diff(now) > MAX_SKEW_US {
-            let ahead = i64::try_from(self.now).unwrap_or(i64::MAX) / 1_000_000
-                - i64::try_from(now).unwrap_or(i64::MAX) / 1_000_000;
+            // Rounded, so that what it was under way does not show.
+            let ahead = (i128::from(self.now) - i128::from(now) + 500_000).div_euclid(1_000_000);
+            let ahead = ahead.try_into().unwrap_or(i64::MAX);
             return Err(Failure::Clock { node: named.to_owned(), ahead });
         }
         Ok(version)

@@ -249,6 +249,7 @@ describe('the chat page', () => {
 
     await ann.say('this was a mistake');
     await bo.message('a mistake').waitFor();
+    await ann.marked('a mistake', 'Read');
     await ann.message('a mistake').hover();
     await ann.shot('hover-desk');
     await ann.message('a mistake').getByRole('button', { name: 'Message actions' }).click();
@@ -283,6 +284,8 @@ describe('the chat page', () => {
     await ann.shot('offline-desk');
     await bo.shot('offline-phone');
     await server.up();
+    // As when a network is back: the pauses between tries have grown meanwhile.
+    for (const one of [ann, bo]) await one.page.evaluate("dispatchEvent(new Event('online'))");
     await ann.page.locator('#banner').waitFor({ state: 'hidden' });
     await bo.message('written meanwhile').waitFor();
     await ann.message('here too').waitFor();

@@ -100,6 +100,8 @@ describe('the SDK in a page of another origin', () => {
       await server.kill();
       await sleep(100);
       await server.up();
+      // As when a network is back: the pauses between tries grow with each crash.
+      for (const page of [ann, bo]) await page.evaluate("dispatchEvent(new Event('online'))");
       await Promise.all(sending);
       for (const page of [ann, bo]) {
         const at = await outcome(page);

@@ -117,19 +117,19 @@ async fn dead_socket(node: &TestNode, device: &str) -> TcpStream {
 #[tokio::test]
 async fn a_line_that_went_dead_is_noticed_and_one_that_pings_is_not_ended() {
     let node = TestNode::with(|config| {
-        config.sessions.idle_timeout = Duration::from_secs(2);
+        config.sessions.idle_timeout = Duration::from_secs(4);
         config.sessions.ping = Duration::from_secs(1);
     })
     .await;
     let mut bo = node.connect("bo").await;
     bo.request(json!({ "t": "watch", "users": ["ann"] })).await;
+    let start = Instant::now();
     let dead = dead_socket(&node, "web").await;
     assert_eq!(bo.frame("presence").await["online"], true);
-    let start = Instant::now();
     // Bo reads, so its own pongs keep it here; ann's line says nothing.
     assert_eq!(bo.frame("presence").await, json!({ "t": "presence", "user": "ann", "online": false }));
     let waited = start.elapsed();
-    assert!((Duration::from_millis(1_500)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
+    assert!((Duration::from_millis(3_500)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
     bo.quiet().await;
     drop(dead);
 }

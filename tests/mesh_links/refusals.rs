@@ -1,7 +1,7 @@
 //! Whoever does not belong, and whoever breaks the protocol, is refused with a reason, and nobody else is harmed.
 
 use crate::{
-    node::{Cluster, Node, talk},
+    node::{Cluster, Node, PATIENCE, talk},
     raw,
 };
 use hongyan::{
@@ -226,8 +226,12 @@ async fn nonsense_about_members_is_passed_over() {
     let mut long = raw::lane(&connection, 16).await;
     long.write_all(&[3; 1_500]).await.unwrap();
     let _ = long.finish();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(pair.a.options.metrics.mesh_gossip_bad.get("malformed").get() > 100);
+    let malformed = async {
+        while pair.a.options.metrics.mesh_gossip_bad.get("malformed").get() <= 100 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, malformed).await.expect("they are counted");
     assert!(pair.a.handle.is_linked(NodeId::of("c")), "the link stays");
     pair.is_unharmed().await;
 }

@@ -34,28 +34,30 @@ async function cluster(distances) {
 }
 
 const times = { list: 1000, measure: 400 };
-const of = (base, more = {}) => measure({ base, list: null, besides: [], secure: false, ...more }, { fetch, times });
+const of = (base, { besides = [], ...more } = {}) => measure({ base, list: null, besides, secure: false }, { fetch, times: { ...times, ...more } });
 
 describe('measuring', () => {
   test('takes the best of three, of all at the same time', async () => {
-    const { a, b, c, d } = await cluster({ a: 100, b: 5, c: 100, d: 100 });
+    const { a, b, c, d } = await cluster({ a: 300, b: 5, c: 300, d: 300 });
     const start = Date.now();
-    const { relays, none } = await measure({ base: a.url, list: null, besides: [], secure: false }, { fetch, times: { list: 1000, measure: 2000 } });
-    assert.ok(Date.now() - start < 700, 'side by side');
+    const { relays, none } = await measure({ base: a.url, list: null, besides: [], secure: false }, { fetch, times: { list: 5000, measure: 10_000 } });
+    // One after the other they take 2.7 s, all at once 0.9.
+    assert.ok(Date.now() - start < 2500, 'side by side');
     assert.equal(none, false);
     const [far, near] = relays;
-    assert.ok(far.rtt >= 95 && near.rtt >= 4 && near.rtt < far.rtt, `${far.rtt} ${near.rtt}`);
+    assert.ok(far.rtt >= 295 && near.rtt >= 4 && near.rtt < far.rtt, `${far.rtt} ${near.rtt}`);
     assert.deepEqual([a, b, c, d].map(({ requests }) => requests.filter(({ path }) => path === '/v1/ping').length), [3, 3, 3, 3]);
   });
 
   test('waits for nobody, and judges a slow one by what it did', async () => {
-    const { a, slow, dead, gone } = await cluster({ a: 1, slow: 250, dead: 60_000, gone: 1 });
+    const { a, slow, dead, gone } = await cluster({ a: 1, slow: 800, dead: 60_000, gone: 1 });
     await gone.stop();
     const start = Date.now();
-    const { relays } = await of(a.url);
-    assert.ok(Date.now() - start < 800);
+    // Time for one answer of the slow one, and not for three.
+    const { relays } = await of(a.url, { measure: 2000 });
+    assert.ok(Date.now() - start < 20_000);
     const rtt = (server) => relays.find(({ url }) => url === server.url)?.rtt;
-    assert.ok(rtt(slow) >= 245);
+    assert.ok(rtt(slow) >= 795);
     assert.equal(rtt(dead), null);
     assert.equal(relays.find(({ node }) => node === 'gone').rtt, null);
   });
@@ -88,7 +90,7 @@ describe('measuring', () => {
 });
 
 describe('over sockets', () => {
-  const quick = { ...QUICK, settle: 20, quiet: 30, measure: 400 };
+  const quick = { ...QUICK, settle: 20, quiet: 30, measure: 5000 };
   const start = (server, options = {}) => {
     const one = client(server, { times: quick, ...options });
     open.push(one);
@@ -139,7 +141,8 @@ describe('over sockets', () => {
     const ann = start(home, { storage });
     const begin = Date.now();
     await ann.connect('token-ann');
-    assert.ok(Date.now() - begin < 900, `${Date.now() - begin} ms`);
+    // Without the race: as long as opening may take, 5 s.
+    assert.ok(Date.now() - begin < 4000, `${Date.now() - begin} ms`);
     assert.equal(ann.relay.url, home.url);
   });
 

@@ -29,6 +29,9 @@ describe('with three nodes', { skip: !binary }, () => {
     return one;
   };
 
+  /** Says what is to be refused, until it is: a fact that a slow node has not heard within half a second comes after the answer. */
+  const refused = (from, to, code) => until(() => from.send(text('x', to)).then(() => false, (error) => error.code === code || Promise.reject(error)), code);
+
   for (const transport of ['ws', 'poll']) {
     const transports = [transport];
     const named = (name) => `${name}-${transport}`;
@@ -46,11 +49,11 @@ describe('with three nodes', { skip: !binary }, () => {
       await until(() => ann.log.some(([name, detail]) => name === 'receipt' && detail.what === 'read'), 'read');
       const told = (one) => one.history(1, one === ann ? bo.user : ann.user).then((page) => page.messages.map((m) => m.content.content));
       assert.deepEqual([await told(ann), await told(bo)], [['one', 'two', 'three', 'four'], ['one', 'two', 'three', 'four']]);
-      assert.deepEqual(await ann.watch([bo.user]), new Set([bo.user]));
+      await until(async () => (await ann.watch([bo.user])).has(bo.user), 'online');
       await ann.send(text('t', bo.user, { type: 'RC:TypSts' }));
       await until(() => bo.log.some(([name, detail]) => name === 'message' && detail.status), 'typing');
       await bo.block(ann.user);
-      await assert.rejects(ann.send(text('x', bo.user)), { code: 'rejected_by_blacklist' });
+      await refused(ann, bo.user, 'rejected_by_blacklist');
       await bo.disconnect();
       await until(() => ann.log.some(([name, detail]) => name === 'presence' && detail.online === false), 'offline');
     });
@@ -98,8 +101,11 @@ describe('with three nodes', { skip: !binary }, () => {
     sending = false;
     await flood;
     await device.visit(node('eu'), () => until(() => device.texts.length >= expected.length - device.skipped(expected), 'all came'));
-    assert.deepEqual(device.texts, expected.slice(device.skipped(expected)));
-    assert.deepEqual(device.whys.slice(1).filter((why) => why !== undefined && why !== 'new_device'), []);
+    // A node that waits 0.8 s for another in vain goes on without it; what that one had is put behind when they meet.
+    const alone = device.whys.includes('forked');
+    const order = alone ? (list) => [...list].sort() : (list) => list;
+    assert.deepEqual(order(device.texts), order(expected.slice(device.skipped(expected))));
+    assert.deepEqual(device.whys.slice(1).filter((why) => why !== undefined && why !== 'new_device' && why !== 'forked'), []);
   });
 
   test('a polling client may ask any node', async () => {
@@ -136,24 +142,26 @@ describe('with three nodes', { skip: !binary }, () => {
     const message = bo.log.find(([name]) => name === 'message')[1];
     await ok('us', 'message/recall', { fromUserId: 'hal', targetId: 'ida', messageUID: message.id, sentTime: `${message.time}`, conversationType: '1' });
     await until(() => bo.log.some(([name]) => name === 'recall'), 'it is taken back');
-    assert.equal((await ok('ap', 'user/checkOnline', { userId: 'hal' })).status, '1');
+    await until(async () => (await ok('ap', 'user/checkOnline', { userId: 'hal' })).status === '1', 'hal is online');
     await ok('us', 'user/blacklist/add', { userId: 'hal', blackUserId: 'ida' });
-    await assert.rejects(bo.send(text('x', 'hal')), { code: 'rejected_by_blacklist' });
-    assert.deepEqual((await ok('ap', 'user/blacklist/query', { userId: 'hal' })).users, ['ida']);
+    await refused(bo, 'hal', 'rejected_by_blacklist');
+    const listed = async () => (await ok('ap', 'user/blacklist/query', { userId: 'hal' })).users;
+    await until(async () => (await listed()).length > 0, 'ap knows it');
+    assert.deepEqual(await listed(), ['ida']);
     await ok('us', 'user/refresh', { userId: 'hal', name: 'Hal', portraitUri: 'http://x/y.png' });
-    assert.equal((await ok('eu', 'user/info', { userId: 'hal' })).userName, 'Hal');
+    await until(async () => (await ok('eu', 'user/info', { userId: 'hal' })).userName === 'Hal', 'eu knows the name');
     await ok('ap', 'user/block', { userId: 'hal', minute: '5' });
     await until(() => ann.state === 'closed', 'hal is out');
-    await assert.rejects(connected('hal', 'us'), { code: 'user_blocked' });
+    const lets = (at) => connected('hal', at).then(() => true, (error) => error.code !== 'user_blocked' && Promise.reject(error));
+    await until(async () => !(await lets('us')), 'us refuses hal');
     await ok('eu', 'user/unblock', { userId: 'hal' });
-    await connected('hal', 'us');
+    await until(() => lets('us'), 'us lets hal in again');
   });
 
   test('a node that is killed is missed by nobody, and what it alone had comes when it is back', async () => {
-    const options = { relay: 'nearest' };
-    const ann = await connected('jo', 'eu', options);
+    await cluster.settled();
+    const ann = await connected('jo', 'eu', { relay: 'nearest' });
     const bo = await connected('kim', 'us', { relay: 'home' });
-    await until(() => ann.info.relays?.length !== 0, 'ann knows the others');
     for (const word of ['a', 'b']) await ann.send(text(word, 'kim'));
     await until(() => bo.texts().length === 2, 'before');
     await node('eu').kill();
@@ -171,7 +179,9 @@ describe('with three nodes', { skip: !binary }, () => {
     await ann.send(text('h', 'kim'));
     await until(() => bo.texts().includes('h'), 'after');
     assert.deepEqual(bo.texts(), ['a', 'b', 'c', 'd', 'e', 'h']);
-    const { messages } = await ann.history(1, 'kim', { limit: 50 });
+    const told = async () => (await ann.history(1, 'kim', { limit: 50 })).messages;
+    await until(async () => (await told()).length >= 8, 'eu has handed over what it alone had', 15_000);
+    const messages = await told();
     assert.deepEqual(messages.map((m) => m.content.content).sort(), ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
   });
 
@@ -210,6 +220,7 @@ describe('with three nodes', { skip: !binary }, () => {
 /** A device that speaks the protocol itself: it keeps nothing but its cursor and that cursor's epoch. */
 class Wanderer {
   texts = [];
+  seen = new Set();
   /** What each `welcome` said of the resumption. */
   whys = [];
 
@@ -219,7 +230,7 @@ class Wanderer {
 
   /** How many of the first of `expected` came before the device was known. */
   skipped(expected) {
-    return Math.max(0, expected.indexOf(this.texts[0]));
+    return this.texts.length === 0 ? 0 : Math.min(...this.texts.map((text) => expected.indexOf(text)));
   }
 
   async visit(node, stay) {
@@ -239,7 +250,10 @@ class Wanderer {
         } else if (frame.pos !== undefined && frame.prev !== undefined) {
           if (frame.prev !== this.cursor) fault ??= `a gap: ${this.cursor}, then ${JSON.stringify(frame)}`;
           this.cursor = frame.pos;
-          if (frame.t === 'msg') this.texts.push(frame.m.content.content);
+          if (frame.t === 'msg' && !this.seen.has(frame.m.id)) {
+            this.seen.add(frame.m.id);
+            this.texts.push(frame.m.content.content);
+          }
           socket.send(JSON.stringify({ t: 'ack', pos: frame.pos }));
         } else if (frame.t === 'live') {
           this.cursor = Math.max(this.cursor, frame.pos);
