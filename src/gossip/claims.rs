@@ -29,11 +29,23 @@ pub struct Claim {
     pub online: bool,
 }
 
+/// The highest term that a node believes.
+const MAX_TERM: u32 = u32::MAX / 2;
+/// The latest stamp that a node believes of another: half of [`Stamp::MAX`], in the year 2112. Whoever took in a later one could not go
+/// on from there.
+pub const LATEST: Stamp = Stamp(Stamp::MAX.0 / 2);
+
 impl Claim {
     /// The reign that it speaks of.
     #[must_use]
     pub const fn reign(&self) -> Reign {
         Reign { term: self.term, owner: self.owner }
+    }
+
+    /// Whether it can be: some node owns it, and neither its term nor its stamp leaves no room for later ones.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.owner.0 != 0 && self.term <= MAX_TERM && self.stamp.0 <= LATEST.0
     }
 }
 
@@ -83,7 +95,7 @@ impl Row for ClaimRow {
     }
 
     fn sound(&self) -> bool {
-        self.when >> 1 <= Stamp::MAX.0
+        Claim::from(*self).is_sound()
     }
 }
 
@@ -279,12 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_leaves_no_room_for_later_ones_is_none() {
+        let sound = claim(MAX_TERM, 1, LATEST.0, true);
+        assert!(sound.is_sound() && ClaimRow::from(sound).sound());
+        for bad in [claim(MAX_TERM + 1, 1, 0, true), claim(1, 0, 0, true), claim(1, 1, LATEST.0 + 1, false)] {
+            assert!(!bad.is_sound() && !ClaimRow::from(bad).sound(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_row_costs_no_more_on_the_wire_than_it_says() {
         let row = ClaimRow::from(claim(u32::MAX, u32::MAX, u64::MAX, true));
+        assert!(!row.sound());
         let bytes = postcard::to_stdvec(&row).unwrap();
         assert_eq!(bytes.len(), ClaimRow::COST);
         assert_eq!(postcard::from_bytes::<ClaimRow>(&bytes).unwrap(), row);
-        assert!(row.sound() && !ClaimRow { when: 1 << 54, ..row }.sound());
         assert_eq!(size_of::<ClaimRow>(), 16);
     }
 }

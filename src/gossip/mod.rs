@@ -27,7 +27,7 @@ mod walk;
 mod sim;
 
 pub use cell::Cell;
-pub use claims::{Claim, ClaimRow, Owned, Presence};
+pub use claims::{Claim, ClaimRow, LATEST, Owned, Presence};
 pub use directory::{Directory, Fact, FactKey, FactValue};
 pub use marks::{FactMark, FactMarks, fact_hash};
 pub use repair::Repair;

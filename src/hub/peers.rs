@@ -90,7 +90,8 @@ struct Wire {
     generation: u64,
     /// Chunks that are being written, one a lane; empty ones have room for as much as the one before.
     open: Vec<(Lane, Vec<u8>)>,
-    waiting: VecDeque<(Lane, Bytes)>,
+    /// For each lane: one that has no room must not hold up the others.
+    waiting: [VecDeque<Bytes>; Lane::ALL.len()],
     bytes: usize,
 }
 
@@ -113,7 +114,7 @@ impl Wires {
 
     /// A link is up; says whether another has to be told down first.
     pub fn up(&mut self, peer: NodeId, generation: u64) -> bool {
-        let wire = Wire { generation, open: Vec::new(), waiting: VecDeque::new(), bytes: 0 };
+        let wire = Wire { generation, open: Vec::new(), waiting: Default::default(), bytes: 0 };
         self.wires.insert(peer, wire).is_some()
     }
 
@@ -157,15 +158,17 @@ impl Wires {
         let Some(links) = &self.links else { return false };
         let mut more = false;
         for (peer, wire) in &mut self.wires {
-            while let Some((lane, chunk)) = wire.waiting.front() {
-                if links.send(*peer, wire.generation, *lane, chunk.clone()) == Err(Unsent::Full) {
-                    break;
+            for (lane, waiting) in Lane::ALL.into_iter().zip(&mut wire.waiting) {
+                while let Some(chunk) = waiting.front() {
+                    if links.send(*peer, wire.generation, lane, chunk.clone()) == Err(Unsent::Full) {
+                        break;
+                    }
+                    wire.bytes -= chunk.len();
+                    waiting.pop_front();
                 }
-                wire.bytes -= chunk.len();
-                wire.waiting.pop_front();
             }
             wire.ship(links.as_ref(), *peer);
-            more |= !wire.waiting.is_empty();
+            more |= wire.waiting.iter().any(|waiting| !waiting.is_empty());
         }
         more
     }
@@ -180,7 +183,8 @@ impl Wire {
             }
             let room = Vec::with_capacity(chunk.len());
             let (lane, chunk) = (*lane, Bytes::from(std::mem::replace(chunk, room)));
-            if self.waiting.is_empty() || lane == Lane::Ephemeral {
+            let Some(waiting) = self.waiting.get_mut(lane as usize) else { continue };
+            if waiting.is_empty() || lane == Lane::Ephemeral {
                 match links.send(to, self.generation, lane, chunk.clone()) {
                     Ok(()) => continue,
                     Err(Unsent::Full) if lane == Lane::Ephemeral => continue,
@@ -192,7 +196,7 @@ impl Wire {
                 }
             }
             self.bytes += chunk.len();
-            self.waiting.push_back((lane, chunk));
+            waiting.push_back(chunk);
             if self.bytes > MAX_WAITING {
                 links.close(to, self.generation, "more waits for the link than may");
             }
@@ -225,14 +229,16 @@ mod tests {
     #[derive(Default)]
     struct Narrow {
         room: Mutex<usize>,
+        /// Has no room, however much there is for others.
+        full: Mutex<Option<Lane>>,
         sent: Mutex<Vec<Bytes>>,
         closed: Mutex<Vec<u64>>,
     }
 
     impl Links for Narrow {
-        fn send(&self, _to: NodeId, _generation: u64, _lane: Lane, frame: Bytes) -> Result<(), Unsent> {
+        fn send(&self, _to: NodeId, _generation: u64, lane: Lane, frame: Bytes) -> Result<(), Unsent> {
             let mut room = self.room.lock();
-            if *room == 0 {
+            if *room == 0 || *self.full.lock() == Some(lane) {
                 return Err(Unsent::Full);
             }
             *room -= 1;
@@ -289,6 +295,29 @@ mod tests {
         }
         assert!(narrow.sent.lock()[2].len() >= CHUNK);
         assert!(read_chunk(&[0xFF; 9], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_lane_without_room_holds_up_no_other() {
+        let narrow = Arc::new(Narrow::default());
+        (*narrow.room.lock(), *narrow.full.lock()) = (99, Some(Lane::Bulk));
+        let mut wires = Wires::new(Some(narrow.clone()));
+        let peer = NodeId(7);
+        wires.up(peer, 3);
+        let sent = || {
+            let mut sent = Vec::new();
+            narrow.sent.lock().drain(..).for_each(|chunk| read_chunk(&chunk, &mut sent).unwrap());
+            sent
+        };
+        for n in 0..2 {
+            wires.send(peer, &Frame::Withdraw { number: n });
+            wires.send(peer, &Frame::Done { upto: n });
+            assert!(wires.flush(), "one of them waits");
+            assert_eq!(sent(), [Frame::Done { upto: n }]);
+        }
+        *narrow.full.lock() = None;
+        assert!(!wires.flush());
+        assert_eq!(sent(), [0, 1].map(|number| Frame::Withdraw { number }));
     }
 
     #[test]

@@ -41,11 +41,11 @@ impl Relay {
             return;
         }
         if needs_mailbox(&command)
-            && self.waits_for_give(&user, || Input::Command {
-                to,
-                user: user.clone(),
-                command: command.clone(),
-            })
+            && self.waits_for_give(
+                &user,
+                || Input::Command { to, user: user.clone(), command: command.clone() },
+                effects,
+            )
         {
             return;
         }

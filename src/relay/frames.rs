@@ -25,6 +25,11 @@ pub enum Lane {
     Ephemeral,
 }
 
+impl Lane {
+    /// All lanes, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Control, Self::Chat, Self::Bulk, Self::Ephemeral];
+}
+
 /// One frame. New kinds are added at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Frame {
@@ -178,6 +183,16 @@ pub struct Rest {
 }
 
 impl Frame {
+    /// The claim that it brings, if it is of a kind that brings one.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Return { claim, .. } | Self::Taken { claim, .. } => Some(claim),
+            Self::Want { claim, .. } | Self::Refuse { claim, .. } => claim.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The lane that it travels on.
     #[must_use]
     pub const fn lane(&self) -> Lane {

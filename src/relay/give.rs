@@ -8,19 +8,21 @@
 //! Pure: time comes in as an argument.
 
 use super::{
-    Effect, Frame, Input, KickReason, Relay, commits::After, frames::Rest, mailbox::Mailbox, slots::Parked,
-    slots::Slot,
+    Effect, Frame, Input, KickReason, Refused, Relay, commits::After, frames::Rest, mailbox::Mailbox,
+    slots::Parked, slots::Slot,
 };
 use crate::{
     gossip::{Claim, Merged},
     model::{NodeId, Reign, Stamp, UserHash, UserKey},
     store::{ClaimRow, Export, Write},
 };
+use std::time::Duration;
+
 /// How long the other side may take to take a part in.
 const PATIENCE_US: u64 = 10_000_000;
 /// How long what the user has sent may take to reach others before the mailbox moves without waiting for it.
 const SENDING_US: u64 = 1_000_000;
-/// Commands of one user that may wait for its mailbox to move; sessions come again with what is dropped.
+/// Commands of one user that may wait for its mailbox to move; more are refused.
 const MAX_WAITING: usize = 4_096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,13 +167,20 @@ impl Relay {
     }
 
     /// Whether a command of `user` has to wait because the mailbox is about to move; then it does.
-    pub(super) fn waits_for_give(&mut self, user: &UserKey, input: impl FnOnce() -> Input) -> bool {
+    pub(super) fn waits_for_give(
+        &mut self,
+        user: &UserKey,
+        input: impl FnOnce() -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let give = self.mesh.as_mut().and_then(|mesh| mesh.gives.get_mut(user));
         let Some(give) = give.filter(|give| give.phase == Phase::Quieting) else {
             return false;
         };
         if give.waiting.len() < MAX_WAITING {
             give.waiting.push(input());
+        } else {
+            super::refuse(input(), &Refused::Busy(Duration::from_millis(500)), effects);
         }
         true
     }
@@ -269,18 +278,19 @@ impl Relay {
         effects: &mut Vec<Effect>,
     ) {
         let Some(mesh) = &mut self.mesh else { return };
-        self.clock.recover(claim.stamp);
         if mesh.gives.get(&user).is_none_or(|give| give.number != number || give.to != from) {
             // It was given up here, and taken there all the same.
+            self.hear(now, claim.stamp);
             self.take_in(now, UserHash::of(&user), claim, effects);
             return;
         }
+        self.clock.recover(claim.stamp);
         let Some(give) = mesh.gives.remove(&user) else { return };
         mesh.leftovers.remove(&user);
         let hash = UserHash::of(&user);
         let before = mesh.presence.claim(hash);
         if let Merged::New | Merged::Replaced(_) = mesh.presence.merge(hash, claim) {
-            mesh.moved = true;
+            mesh.moved_users.push(hash);
             if before.is_none_or(|before| before.reign() != claim.reign()) {
                 let row = ClaimRow { reign: claim.reign(), stamp: claim.stamp, chain: Vec::new() };
                 self.commits.write(Write::Claim { user: hash, row });

@@ -46,6 +46,11 @@ impl Inbound {
         Self { link, open: VecDeque::new(), last: 0, done: 0, told: 0, returned: map() }
     }
 
+    /// Whether what came over `link` comes again over another.
+    pub fn is_over(&self, link: Stamp) -> bool {
+        self.link != link
+    }
+
     fn begin(&mut self, number: u64) {
         if number > self.last {
             self.last = number;
@@ -152,6 +157,10 @@ impl Relay {
                 Whose::Peer(_) => return self.send_back(from, link, number, hash, effects),
             }
         }
+        // What is held back for a mailbox that could not be read goes first.
+        if self.is_unreadable(now, &parcel.to, effects) {
+            return self.take_charge(now, from, link, number, &parcel);
+        }
         let again = || Input::Arrived { from, link, number, parcel: parcel.clone() };
         let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else { return };
         self.receive(now, slot, &parcel);
@@ -257,13 +266,49 @@ impl Relay {
         }
         let mut parked = self.slots.thaw(slot);
         if failed {
-            // The link counts them as not dealt with, so they come again when it does.
-            parked.retain(|input| !matches!(input, Input::Arrived { .. }));
+            parked.retain(|input| self.is_kept(now, input));
         }
         if let Some(claim) = self.claim_of(user).filter(|claim| claim.owner != self.node) {
             self.yield_to(now, user, claim.owner, effects);
         }
         self.again(now, parked, effects);
+    }
+
+    /// Whether that mailbox could not be read when something came for it, and parcels are held back for it still.
+    ///
+    /// Only then is a parcel taken charge of: of a mailbox that moves, later parcels would overtake it.
+    fn is_unreadable(&mut self, now: Stamp, user: &UserKey, effects: &mut Vec<Effect>) -> bool {
+        let unread = |mesh: &super::mesh::Mesh| !mesh.unreadable.is_empty();
+        if !self.mesh.as_deref().is_some_and(unread) {
+            return false;
+        }
+        let hash = UserHash::of(user);
+        let is_open = self.slots.find(user).is_some();
+        let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.unreadable.contains_key(&hash)) else {
+            return false;
+        };
+        if is_open {
+            mesh.unreadable.remove(&hash);
+            self.redeliver(now, user, effects);
+            return false;
+        }
+        true
+    }
+
+    /// The mailbox that `input` waits for cannot be read. Whether somebody has to hear of that: parcels are held back, and come
+    /// round again.
+    pub(super) fn is_kept(&mut self, now: Stamp, input: &Input) -> bool {
+        match input {
+            Input::Arrived { from, link, number, parcel } => {
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.unreadable.insert(UserHash::of(&parcel.to), ());
+                }
+                self.take_charge(now, *from, *link, *number, parcel);
+                false
+            }
+            Input::Redeliver { .. } => false,
+            _ => true,
+        }
     }
 
     /// Puts what a parcel holds into a mailbox, unless it is there.

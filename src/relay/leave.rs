@@ -6,9 +6,14 @@
 //! Invariants: a drain is over only after a look that found nothing.
 //! Pure: time comes in as an argument.
 
-use super::{Effect, Frame, Input, Relay, mesh::Mesh, mesh::Whose, slots::Parked};
+use super::{
+    Effect, Frame, Input, Refused, Relay,
+    mesh::{Mesh, Peer, Whose, chosen},
+    seek::Seek,
+    slots::Parked,
+};
 use crate::model::{NodeId, Stamp, UserHash, UserKey};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 /// Time between two looks through the store.
 const LOOK_US: u64 = 100_000;
@@ -57,6 +62,11 @@ impl Look {
 }
 
 impl Mesh {
+    /// A mailbox has come while this node drains: it has to go again.
+    pub fn look_again_for_what_came(&mut self) {
+        self.look.is_wanted |= self.draining;
+    }
+
     /// How many more users may be sent after their mailboxes at the moment.
     fn room_to_follow(&mut self, now: Stamp) -> usize {
         if !self.following.is_empty() {
@@ -83,11 +93,23 @@ impl Relay {
             for to in mesh.linked() {
                 effects.push(Effect::Send { to, frame: Frame::Draining });
             }
+            // Whoever was on the way here has to go elsewhere.
+            let sought = std::mem::take(&mut mesh.seeking);
             for slot in self.slots.all() {
                 self.stale(now, slot);
                 self.checkpoint(slot);
             }
+            for input in sought.into_values().flat_map(Seek::into_inputs) {
+                super::refuse(input, &Refused::Busy(Duration::from_millis(500)), effects);
+            }
         }
+    }
+
+    /// Which node gets a mailbox of this one, which drains: among those that can be reached.
+    fn heir(&self, user: &UserKey) -> Option<NodeId> {
+        let mesh = self.mesh.as_ref()?;
+        let reached = |peer: &Peer| peer.alive && peer.linked && !peer.draining;
+        chosen(UserHash::of(user), mesh.peers.iter().filter(|(_, peer)| reached(peer)).map(|(id, _)| *id))
     }
 
     /// A user whose mailbox is in the store.
@@ -130,8 +152,9 @@ impl Relay {
             return;
         }
         let input = || Input::Leave { user: user.clone() };
-        if self.mailbox_for(user, input, effects).is_some() {
-            let to = self.registrar(user);
+        if self.mailbox_for(user, input, effects).is_some()
+            && let Some(to) = self.heir(user)
+        {
             self.give(now, user, to, effects);
         }
     }

@@ -166,7 +166,7 @@ pub(super) fn plan(mine: &[(Stamp, EntryRow)], mailbox: &Mailbox, theirs: Theirs
     sent.retain(|row| !my_row.sent.iter().any(|mine| mine.id == row.id));
     sent.extend(my_row.sent.iter().copied());
     sent.drain(..sent.len().saturating_sub(SENT_WINDOW));
-    let trimmed = if began_empty { rest.mailbox.trimmed } else { my_row.trimmed };
+    let trimmed = if began_empty { rest.mailbox.trimmed.max(my_row.trimmed) } else { my_row.trimmed };
     let mut devices = my_row.devices;
     for row in rest.mailbox.devices {
         if !devices.iter().any(|mine| mine.device == row.device) {

@@ -75,6 +75,10 @@ pub(super) struct Mesh {
     pub look: Look,
     /// Mailboxes have changed hands since the outboxes were looked through.
     pub moved: bool,
+    /// Users whose mailbox could not be read when a parcel came for it.
+    pub unreadable: Map<UserHash, ()>,
+    /// The users of those that have, where it is known.
+    pub moved_users: Vec<UserHash>,
     /// When the parcels held back were last looked at.
     pub held_at: Stamp,
 }
@@ -102,6 +106,8 @@ impl Mesh {
             // Until all that the store holds has been told.
             look: Look::at_start(),
             moved: false,
+            unreadable: map(),
+            moved_users: Vec::new(),
             held_at: Stamp::ZERO,
         }
     }
@@ -149,6 +155,11 @@ fn weight(user: UserHash, node: NodeId) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The node among `nodes` that has the highest weight for that user.
+pub(super) fn chosen(user: UserHash, nodes: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+    nodes.max_by_key(|&node| (weight(user, node), node))
+}
+
 impl Relay {
     /// Whose the mailbox of `user` is, as far as known here.
     pub(super) fn whose(&self, user: &UserKey) -> Whose {
@@ -187,7 +198,7 @@ impl Relay {
         let hash = UserHash::of(user);
         let me = (!mesh.draining).then_some(self.node);
         let others = mesh.peers.iter().filter(|(_, peer)| peer.alive && !peer.draining).map(|(id, _)| *id);
-        others.chain(me).max_by_key(|&node| (weight(hash, node), node)).unwrap_or(self.node)
+        chosen(hash, others.chain(me)).unwrap_or(self.node)
     }
 
     /// Makes this node the owner of a mailbox that it does not have: of a user who is new, or whose owner is down.
@@ -210,7 +221,7 @@ impl Relay {
         mesh.presence.merge(hash, claim);
         mesh.news.insert(hash, claim);
         mesh.leftovers.remove(user);
-        mesh.moved = true;
+        mesh.moved_users.push(hash);
     }
 
     /// Takes in a claim that a peer told. Says whether it was news.
@@ -257,7 +268,7 @@ impl Relay {
             }
         }
         if before.is_none_or(|before| before.reign() != claim.reign()) {
-            mesh.moved = true;
+            mesh.moved_users.push(user);
             // Held data keeps its chain: it is handed over with the mailbox, from memory.
             // One that is on its way to the disk with its mailbox stands there.
             if !mesh.takes.is_writing_hash(user) {
@@ -435,10 +446,13 @@ impl Relay {
 
     /// A frame of a peer.
     pub(super) fn frame(&mut self, now: Stamp, from: NodeId, frame: Frame, effects: &mut Vec<Effect>) {
+        if frame.claim().is_some_and(|claim| !claim.is_sound()) {
+            return;
+        }
         match frame {
             Frame::Repair(message) => self.compared(now, from, message, effects),
             Frame::Claims(claims) => {
-                for (user, claim) in claims {
+                for (user, claim) in claims.into_iter().filter(|(_, claim)| claim.is_sound()) {
                     self.hear(now, claim.stamp);
                     self.take_in(now, user, claim, effects);
                 }
@@ -487,5 +501,48 @@ impl Relay {
         for input in inputs {
             self.handle(now, input, effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::Limits;
+
+    /// A relay that knows one user, whose mailbox is at node 2.
+    fn relay() -> (Relay, UserKey) {
+        let mut relay = Relay::new(NodeId(1), Limits::default(), Stamp::ZERO);
+        let user = UserKey::new("app", "bo").unwrap();
+        let claim = Claim { owner: NodeId(2), term: 1, stamp: Stamp(5), online: true };
+        relay.mesh.as_mut().unwrap().presence.merge(UserHash::of(&user), claim);
+        (relay, user)
+    }
+
+    #[test]
+    fn what_belongs_to_another_node_is_trimmed_there() {
+        let (mut relay, user) = relay();
+        let mut effects = Vec::new();
+        relay.handle(Stamp(10), Input::Trim { user: user.clone(), upto: Stamp(3) }, &mut effects);
+        relay.handle(Stamp(11), Input::Tick, &mut effects);
+        assert!(effects.is_empty() && relay.slots.len() == 0, "{effects:?}");
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_changes_nothing() {
+        let (mut relay, user) = relay();
+        let (hash, mut effects) = (UserHash::of(&user), Vec::new());
+        let before = relay.claim_of(&user);
+        for claim in [
+            Claim { owner: NodeId(0), term: 9, stamp: Stamp(9), online: true },
+            Claim { owner: NodeId(3), term: u32::MAX, stamp: Stamp(9), online: true },
+            Claim { owner: NodeId(3), term: 9, stamp: Stamp(1 << 60), online: true },
+        ] {
+            let taken = Frame::Taken { number: 1, user: user.clone(), claim };
+            for frame in [Frame::Claims(vec![(hash, claim)]), taken] {
+                relay.handle(Stamp(10), Input::Frame { from: NodeId(3), frame }, &mut effects);
+            }
+        }
+        assert_eq!(relay.claim_of(&user), before);
+        assert!(relay.clock.tick(Stamp(20)) < Stamp(1_000), "the clock was lifted");
     }
 }

@@ -67,6 +67,9 @@ pub struct Limits {
     /// How long, at the most, the oldest parcel for a linked peer may go unanswered while there are more than [`Self::outbox`], in
     /// microseconds; past that sends for that peer wait. Where parcels have got through faster of late, it is less.
     pub outbox_wait_us: u64,
+    /// Bytes of parcels that may wait for all peers, about; past that sends for a peer out of reach are refused as busy. They are on disk,
+    /// and in memory too.
+    pub outbox_bytes: usize,
 }
 
 impl Default for Limits {
@@ -77,6 +80,7 @@ impl Default for Limits {
             checkpoint_us: 5_000_000,
             outbox: 1_024,
             outbox_wait_us: 400_000,
+            outbox_bytes: 1 << 30,
         }
     }
 }
@@ -160,7 +164,9 @@ impl Relay {
             }
             Input::LoadFailed { user } => {
                 for input in self.slots.failed(&user) {
-                    refuse(input, &Refused::Failed, effects);
+                    if self.is_kept(now, &input) {
+                        refuse(input, &Refused::Failed, effects);
+                    }
                 }
             }
             Input::Committed { seq } => {
@@ -425,6 +431,10 @@ impl Relay {
     }
 
     fn trim(&mut self, now: Stamp, user: UserKey, upto: Stamp, effects: &mut Vec<Effect>) {
+        // What is left here of another node's mailbox goes there as it is; its owner trims it.
+        if matches!(self.whose(&user), mesh::Whose::Peer(_)) {
+            return;
+        }
         let Some(slot) = self.mailbox_for(&user, || Input::Trim { user: user.clone(), upto }, effects) else {
             return;
         };

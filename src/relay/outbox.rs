@@ -29,6 +29,9 @@ const WINDOW_BYTES: usize = 16 << 20;
 /// How long after it was made a parcel may go on without a look whether it has come by another way.
 const PROMPT_US: u64 = 2_000_000;
 
+/// Parcels held back, and those behind them that are over, past which the first is put behind the others.
+const MANY_HELD: usize = 1_024;
+
 /// How often what is held back is looked at, should nothing else have set it going.
 const HELD_US: u64 = 200_000;
 
@@ -245,22 +248,45 @@ impl Relay {
         let parcel = if sure { row.parcel.clone() } else { unsure(&row.parcel) };
         let (logged, state) = (row.logged, State::Writing);
         let held = Row { number: 0, state, parcel: parcel.clone(), ..*row };
-        self.drop_row(peer, number, held.to, &parcel.from);
+        self.drop_row(peer, number, held.to, &parcel);
         let Some(mesh) = &mut self.mesh else { return };
         let number = mesh.outbox.put(HELD, None, held);
         self.commits.write(Write::Outbox { peer: HELD, number, parcel, logged });
         self.commits.posted(HELD, number);
     }
 
-    fn drop_row(&mut self, peer: NodeId, number: u64, to: UserHash, from: &UserKey) {
+    fn drop_row(&mut self, peer: NodeId, number: u64, to: UserHash, parcel: &Parcel) {
         let Some(mesh) = &mut self.mesh else { return };
-        mesh.outbox.count_out(peer, to, from);
+        mesh.outbox.count_out(peer, to, parcel);
         if let Some(queue) = mesh.outbox.queues.get_mut(&peer)
             && let Some(row) = queue.row(number)
         {
             row.state = State::Gone;
         }
         self.commits.write(Write::OutboxDone { peer, from: number, upto: number });
+    }
+
+    /// A parcel from a peer whose mailbox cannot be read at the moment: it is held back here, and the peer hears that it is
+    /// durable. One mailbox must not hold up the parcels of all others.
+    pub(super) fn take_charge(
+        &mut self,
+        now: Stamp,
+        from: NodeId,
+        link: Stamp,
+        number: u64,
+        parcel: &Arc<Parcel>,
+    ) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(inbound) = mesh.inbound.get(&from) else { return };
+        if !inbound.is_over(link) {
+            // It may have come before, over another link.
+            let parcel = unsure(parcel);
+            let row = Row::to(UserHash::of(&parcel.to), now, State::Writing, parcel.clone(), false);
+            let held = mesh.outbox.put(HELD, None, row);
+            self.commits.write(Write::Outbox { peer: HELD, number: held, parcel, logged: false });
+            self.commits.posted(HELD, held);
+            self.commits.received(from, link, number);
+        }
     }
 
     /// The mailbox that a parcel held back is for is there.
@@ -343,11 +369,11 @@ impl Relay {
             let Some(slot) = self.knowing(&parcel.to, parcel.since, again, effects) else {
                 return false;
             };
-            self.drop_row(HELD, number, row.to, &row.parcel.from);
+            self.drop_row(HELD, number, row.to, &row.parcel);
             self.receive(now, slot, &parcel);
             return true;
         }
-        self.drop_row(HELD, number, row.to, &row.parcel.from);
+        self.drop_row(HELD, number, row.to, &row.parcel);
         let Some(mesh) = &mut self.mesh else { return false };
         let number = mesh.outbox.put(owner, None, row);
         self.commits.write(Write::Outbox { peer: owner, number, parcel, logged });
@@ -359,10 +385,15 @@ impl Relay {
     fn redirect(&mut self, now: Stamp, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(mesh) = &self.mesh else { return };
         let Some(queue) = mesh.outbox.queues.get(&peer) else { return };
+        let goes_there = |row: &Row| match self.whose_known(&row.parcel.to, row.to) {
+            Whose::Mine => false,
+            Whose::Peer(owner) => owner == peer,
+            Whose::Nobody => self.registrar(&row.parcel.to) == peer,
+        };
         let moved: Vec<_> = queue
             .rows
             .iter()
-            .filter(|row| row.state != State::Gone && self.whose(&row.parcel.to) != Whose::Peer(peer))
+            .filter(|row| row.state != State::Gone && !goes_there(row))
             .map(|row| (row.number, row.parcel.to.clone()))
             .collect();
         let mut users = Vec::new();
@@ -379,7 +410,11 @@ impl Relay {
     /// Claims have changed: parcels that wait for a node out of reach follow their mailboxes, and so do those held back.
     pub(super) fn redirect_all(&mut self, now: Stamp, effects: &mut Vec<Effect>) {
         let Some(mesh) = &mut self.mesh else { return };
-        let moved = std::mem::take(&mut mesh.moved);
+        // Users for whom nothing waits are no reason to look.
+        let anything = |user| mesh.outbox.to.contains_key(user);
+        let moved = mesh.moved || mesh.moved_users.iter().any(anything);
+        mesh.moved = false;
+        mesh.moved_users.clear();
         let peers: Vec<_> = mesh
             .outbox
             .queues
@@ -400,7 +435,18 @@ impl Relay {
         let Some(held) = mesh.outbox.queues.get(&HELD).filter(|queue| !queue.rows.is_empty()) else {
             return;
         };
-        let mut users: Vec<_> = held.rows.iter().map(|row| row.parcel.to.clone()).collect();
+        // One that cannot go on, such as of a mailbox that cannot be read, would keep those behind it that are over.
+        if held.rows.len() > MANY_HELD
+            && let Some(first) = held.rows.front()
+            && matches!(first.state, State::Ready | State::Unsure)
+        {
+            let number = first.number;
+            self.hold_back(HELD, number);
+            self.forget_done(now, HELD, effects);
+        }
+        let Some(held) = self.mesh.as_ref().and_then(|mesh| mesh.outbox.queues.get(&HELD)) else { return };
+        let waiting = held.rows.iter().filter(|row| row.state != State::Gone);
+        let mut users: Vec<_> = waiting.map(|row| row.parcel.to.clone()).collect();
         users.sort_unstable();
         users.dedup();
         self.release(now, &users, effects);

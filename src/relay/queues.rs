@@ -163,11 +163,13 @@ pub(super) struct Outbox {
     pub to: Map<UserHash, Counts>,
     /// Parcels from each user, in all outboxes.
     pub from: Map<UserKey, u32>,
+    /// Of all parcels, about.
+    bytes: usize,
 }
 
 impl Outbox {
     pub fn new() -> Self {
-        Self { queues: BTreeMap::new(), to: map(), from: map() }
+        Self { queues: BTreeMap::new(), to: map(), from: map(), bytes: 0 }
     }
 
     /// Whether parcels of that user wait anywhere.
@@ -183,6 +185,11 @@ impl Outbox {
     /// Parcels that wait, for all nodes.
     pub fn len(&self) -> usize {
         self.queues.values().map(|queue| queue.rows.len()).sum()
+    }
+
+    /// Bytes of all parcels that wait, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Parcels that wait, for each node.
@@ -216,6 +223,7 @@ impl Outbox {
             None => _ = self.from.insert(row.parcel.from.clone(), 1),
         }
         self.to.entry(row.to).or_default().add(peer);
+        self.bytes += size(&row.parcel);
         queue.rows.push_back(Row { number, ..row });
         number
     }
@@ -223,12 +231,11 @@ impl Outbox {
     /// Takes off the rows at the front of the outbox for `peer` that are over, and names those that it has. Gives the numbers
     /// of the first and the last of them.
     pub fn take_done(&mut self, now: Stamp, peer: NodeId, mut each: impl FnMut(&Row)) -> Option<(u64, u64)> {
-        let queue = self.queues.get_mut(&peer)?;
         let mut over = None;
-        while let Some(row) = queue.pop_done(now) {
+        while let Some(row) = self.queues.get_mut(&peer)?.pop_done(now) {
             // One that is gone was counted when it went.
             if row.state == State::Sent {
-                count_out(&mut self.to, &mut self.from, peer, row.to, &row.parcel.from);
+                self.count_out(peer, row.to, &row.parcel);
                 over = Some((over.map_or(row.number, |(first, _)| first), row.number));
                 each(&row);
             }
@@ -237,25 +244,16 @@ impl Outbox {
     }
 
     /// A row has left the outbox for `peer`.
-    pub fn count_out(&mut self, peer: NodeId, to: UserHash, from: &UserKey) {
-        count_out(&mut self.to, &mut self.from, peer, to, from);
-    }
-}
-
-fn count_out(
-    all_to: &mut Map<UserHash, Counts>,
-    all_from: &mut Map<UserKey, u32>,
-    peer: NodeId,
-    to: UserHash,
-    from: &UserKey,
-) {
-    if all_to.get_mut(&to).is_some_and(|counts| !counts.take(peer)) {
-        all_to.remove(&to);
-    }
-    if let Some(count) = all_from.get_mut(from) {
-        *count -= 1;
-        if *count == 0 {
-            all_from.remove(from);
+    pub fn count_out(&mut self, peer: NodeId, to: UserHash, parcel: &Parcel) {
+        self.bytes = self.bytes.saturating_sub(size(parcel));
+        if self.to.get_mut(&to).is_some_and(|counts| !counts.take(peer)) {
+            self.to.remove(&to);
+        }
+        if let Some(count) = self.from.get_mut(&parcel.from) {
+            *count -= 1;
+            if *count == 0 {
+                self.from.remove(&parcel.from);
+            }
         }
     }
 }

@@ -30,6 +30,13 @@ pub(super) struct Seek {
     inputs: Vec<Input>,
 }
 
+impl Seek {
+    /// What waits.
+    pub fn into_inputs(self) -> Vec<Input> {
+        self.inputs
+    }
+}
+
 impl Relay {
     /// The mailbox of `user`, whose session has come here. `None`: `input` waits, or was refused.
     pub(super) fn home(
@@ -102,12 +109,18 @@ impl Relay {
             self.hear(now, claim.stamp);
             self.take_in(now, hash, claim, effects);
         }
+        let Some(mesh) = &self.mesh else { return };
+        if mesh.peers.get(&from).is_some_and(|peer| peer.draining) {
+            return; // it has sent its client away
+        }
+        // One that drains has the mailbox follow its user at once.
+        let draining = mesh.draining;
         match self.whose(&user) {
             Whose::Mine => {
                 let input = || Input::Frame { from, frame: Frame::Want { user: user.clone(), claim } };
                 let Some(slot) = self.mailbox_for(&user, input, effects) else { return };
                 let stays = self.slots.get(slot).is_some_and(|mailbox| !mailbox.sessions.is_empty());
-                if stays {
+                if stays && !draining {
                     effects.push(Effect::Send { to: from, frame: Frame::Stay { user } });
                 } else {
                     self.give(now, &user, from, effects);

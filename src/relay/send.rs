@@ -70,6 +70,10 @@ impl Relay {
             return;
         }
         let hash = self.number_of(&peer);
+        if hash.is_some_and(|hash| self.is_out_of_room(&peer, hash)) {
+            let why = Refused::Busy(Duration::from_secs(1));
+            return effects.push(Effect::Reply { to, answer: Err(why) });
+        }
         // Not before: what the sender sent earlier may wait for his mailbox.
         if let Some(hash) = hash
             && self.waits_for_peer(now, to, &from, (&peer, hash), &out)

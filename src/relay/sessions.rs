@@ -177,7 +177,7 @@ impl Relay {
         effects.push(Effect::Kick { session: old, why: KickReason::Replaced });
         // The user is not gone: no presence is told.
         if let Some(session) = self.sessions.0.remove(&old) {
-            self.watchers.forget(old, &session.watching);
+            self.unwatch(old, &session.watching);
         }
         if let Some(mailbox) = self.slots.get_mut(slot) {
             mailbox.sessions.retain(|id| *id != old);
@@ -220,7 +220,7 @@ impl Relay {
         let Some(state) = self.sessions.0.remove(&session) else {
             return self.seek_no_more(session);
         };
-        self.watchers.forget(session, &state.watching);
+        self.unwatch(session, &state.watching);
         self.stale(now, state.slot);
         let Some(mailbox) = self.slots.get_mut(state.slot) else {
             return;

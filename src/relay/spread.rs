@@ -6,7 +6,7 @@
 
 use super::{Answer, Effect, Frame, Refused, Relay, ReplyTo, commits::After};
 use crate::{
-    gossip::{Fact, FactKey, FactValue},
+    gossip::{Fact, FactKey, FactValue, LATEST},
     model::{NodeId, Stamp},
     store::Write,
 };
@@ -81,7 +81,7 @@ impl Relay {
         facts: Vec<(FactKey, Fact)>,
         effects: &mut Vec<Effect>,
     ) {
-        for (key, fact) in facts {
+        for (key, fact) in facts.into_iter().filter(|(_, fact)| fact.stamp <= LATEST) {
             self.hear(now, fact.stamp);
             if !self.directory.merge(key.clone(), fact.clone()) {
                 continue;

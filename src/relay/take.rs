@@ -106,7 +106,7 @@ impl Relay {
         reign: Reign,
         effects: &mut Vec<Effect>,
     ) {
-        if self.whose(&user) != Whose::Mine && self.has_left_over(&user) {
+        if self.whose(&user) != Whose::Mine && (self.has_left_over(&user) || self.drains()) {
             return self.refuse_give(from, number, user, effects);
         }
         if let Some(mesh) = &mut self.mesh {
@@ -124,6 +124,10 @@ impl Relay {
                 || mesh.look.is_wanted
                 || mesh.look.runs
         })
+    }
+
+    fn drains(&self) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.draining)
     }
 
     fn refuse_give(&mut self, from: NodeId, number: u64, user: UserKey, effects: &mut Vec<Effect>) {
@@ -175,7 +179,7 @@ impl Relay {
             return self.begin_merge(from, number, slot, rest);
         }
         let known = self.claim_of(&user);
-        if known.is_some_and(|known| known.reign() > reign) || self.has_left_over(&user) {
+        if known.is_some_and(|known| known.reign() > reign) || self.has_left_over(&user) || self.drains() {
             return self.refuse_give(from, number, user, effects);
         }
         let Some(mesh) = &mut self.mesh else { return };
@@ -237,7 +241,8 @@ impl Relay {
         } else {
             mesh.leftovers.remove(&user);
             mesh.news.insert(hash, claim);
-            mesh.moved = true;
+            mesh.moved_users.push(hash);
+            mesh.look_again_for_what_came();
             if let Some(slot) = self.slots.by_hash(hash) {
                 // What is in memory is from before it came.
                 self.keep_after_all(&user, slot);
@@ -273,6 +278,10 @@ impl Relay {
         let (Some(rows), Some(mailbox)) = (rows, self.slots.get_mut(slot)) else {
             mesh.takes.merging.remove(user);
             let parked = self.slots.thaw(slot);
+            // It may have been claimed by another node meanwhile.
+            if let Some(claim) = self.claim_of(user).filter(|claim| claim.owner != self.node) {
+                self.yield_to(now, user, claim.owner, effects);
+            }
             return self.again(now, parked, effects);
         };
         #[cfg(test)]

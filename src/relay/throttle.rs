@@ -4,8 +4,8 @@
 //! the time that every message takes.
 //! Flow: a send for a mailbox of a linked peer that is behind waits here, unanswered, so that its client, who keeps a bounded
 //! number unanswered, slows down → the peer has caught up, or the send has waited for long enough: it goes on.
-//! Invariants: what one user sends goes on in the order in which it came. For a peer that is out of reach nothing waits: its
-//! parcels are on disk, and nobody knows for how long.
+//! Invariants: what one user sends goes on in the order in which it came. For a peer that is out of reach nothing waits here: its
+//! parcels are on disk, and nobody knows for how long; past a bound sends for it are refused.
 //! Pure: time comes in as an argument.
 
 use super::{
@@ -134,6 +134,20 @@ impl Relay {
         true
     }
 
+    /// Whether more waits for peers than may, and `user`'s mailbox is at one out of reach.
+    pub(super) fn is_out_of_room(&self, user: &UserKey, hash: UserHash) -> bool {
+        let Some(mesh) = &self.mesh else { return false };
+        mesh.outbox.bytes() > self.limits.outbox_bytes
+            && match self.whose_known(user, hash) {
+                Whose::Mine => false,
+                Whose::Peer(peer) => !mesh.is_linked(peer),
+                Whose::Nobody => {
+                    let registrar = self.registrar(user);
+                    registrar != self.node && !mesh.is_linked(registrar)
+                }
+            }
+    }
+
     /// Whether a peer that is there has not dealt for a while with what was sent to it.
     fn is_behind(&self, now: Stamp, peer: NodeId) -> bool {
         self.mesh
@@ -166,5 +180,44 @@ impl Relay {
                 mesh.throttle.goes_on = false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gossip::Claim,
+        model::{Conversation, Item, Kind, Parcel},
+        relay::{Limits, queues::Row, queues::State},
+    };
+    use std::sync::Arc;
+
+    fn relay(limits: Limits) -> (Relay, UserKey) {
+        let mut relay = Relay::new(NodeId(1), limits, Stamp::ZERO);
+        let user = UserKey::new("app", "bo").unwrap();
+        let claim = Claim { owner: NodeId(2), term: 1, stamp: Stamp(5), online: true };
+        relay.mesh.as_mut().unwrap().presence.merge(UserHash::of(&user), claim);
+        (relay, user)
+    }
+
+    #[test]
+    fn past_a_bound_nothing_more_is_taken_for_a_peer_out_of_reach() {
+        let (mut relay, user) = relay(Limits { outbox_bytes: 300, ..Limits::default() });
+        let hash = UserHash::of(&user);
+        for more in [false, true] {
+            let item = Item::Receipt {
+                conversation: Conversation { kind: Kind::Private, target: "cy".into() },
+                at: Stamp(9),
+            };
+            let parcel = Arc::new(Parcel { to: user.clone(), from: user.clone(), item, since: None });
+            let row = Row::new(Stamp(9), State::Ready, parcel, false);
+            relay.mesh.as_mut().unwrap().outbox.put(NodeId(2), None, row);
+            assert_eq!(relay.is_out_of_room(&user, hash), more);
+        }
+        relay.mesh.as_mut().unwrap().peers.entry(NodeId(2)).or_default().linked = true;
+        assert!(!relay.is_out_of_room(&user, hash), "that one is only slow");
+        let here = UserKey::new("app", "new").unwrap();
+        assert!(!relay.is_out_of_room(&here, UserHash::of(&here)), "nobody owns it, and this node may");
     }
 }

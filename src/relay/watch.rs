@@ -21,12 +21,14 @@ impl Watchers {
         }
     }
 
-    pub fn forget(&mut self, session: SessionId, watched: &[UserKey]) {
+    /// The session watches these no more; `each` is given those whom nobody watches now.
+    fn forget(&mut self, session: SessionId, watched: &[UserKey], mut each: impl FnMut(&UserKey)) {
         for user in watched {
             if let Some(sessions) = self.0.get_mut(user) {
                 sessions.retain(|id| *id != session);
                 if sessions.is_empty() {
                     self.0.remove(user);
+                    each(user);
                 }
             }
         }
@@ -52,6 +54,16 @@ impl Relay {
         users.iter().filter(|user| self.is_online(user)).map(|user| user.id().into()).collect()
     }
 
+    /// The session watches these no more.
+    pub(super) fn unwatch(&mut self, session: SessionId, users: &[UserKey]) {
+        let Self { watchers, mesh, .. } = self;
+        watchers.forget(session, users, |user| {
+            if let Some(mesh) = mesh {
+                mesh.watched.remove(&UserHash::of(user));
+            }
+        });
+    }
+
     /// Makes `users` the watch list of the session.
     pub(super) fn watch(&mut self, session: SessionId, mut users: Vec<UserKey>) {
         users.sort_unstable();
@@ -60,10 +72,37 @@ impl Relay {
             return;
         };
         let before = std::mem::replace(&mut state.watching, users.clone());
-        self.watchers.forget(session, &before);
+        self.unwatch(session, &before);
         users.iter().for_each(|user| self.watchers.add(session, user));
         if let Some(mesh) = &mut self.mesh {
             mesh.watched.extend(users.into_iter().map(|user| (UserHash::of(&user), user)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{NodeId, Stamp},
+        relay::Limits,
+    };
+
+    #[test]
+    fn whom_nobody_watches_any_more_is_forgotten() {
+        let mut relay = Relay::new(NodeId(1), Limits::default(), Stamp::ZERO);
+        let users = ["bo", "cy"].map(|id| UserKey::new("app", id).unwrap());
+        let [one, two] = [SessionId(1), SessionId(2)];
+        for (session, watched) in [(one, &users[..]), (two, &users[..1])] {
+            for user in watched {
+                relay.watchers.add(session, user);
+                relay.mesh.as_mut().unwrap().watched.insert(UserHash::of(user), user.clone());
+            }
+        }
+        relay.unwatch(one, &users);
+        let watched = &relay.mesh.as_ref().unwrap().watched;
+        assert_eq!(watched.values().collect::<Vec<_>>(), [&users[0]]);
+        relay.unwatch(two, &users);
+        assert!(relay.mesh.unwrap().watched.is_empty() && relay.watchers.0.is_empty());
     }
 }

@@ -31,7 +31,14 @@ pub struct World {
 
 fn limits() -> Limits {
     // Small, so that eviction and checkpoints happen all the time.
-    Limits { pending: 64, mailboxes: 2, checkpoint_us: 50_000, outbox: 2, outbox_wait_us: 20_000 }
+    Limits {
+        pending: 64,
+        mailboxes: 2,
+        checkpoint_us: 50_000,
+        outbox: 2,
+        outbox_wait_us: 20_000,
+        ..Limits::default()
+    }
 }
 
 impl World {

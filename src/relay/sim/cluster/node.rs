@@ -41,7 +41,14 @@ pub struct Node {
 
 fn limits() -> Limits {
     // Small, so that eviction and checkpoints happen all the time.
-    Limits { pending: 128, mailboxes: 3, checkpoint_us: 50_000, outbox: 2, outbox_wait_us: 20_000 }
+    Limits {
+        pending: 128,
+        mailboxes: 3,
+        checkpoint_us: 50_000,
+        outbox: 2,
+        outbox_wait_us: 20_000,
+        outbox_bytes: 40 * 256,
+    }
 }
 
 impl Node {
@@ -114,9 +121,14 @@ impl Node {
     }
 
     /// Carries a read out.
-    pub fn read(&mut self, at: usize) {
+    ///
+    /// * `fails`: one of a mailbox finds that it cannot be read.
+    pub fn read(&mut self, at: usize, fails: bool) {
         let store = &self.disk.store;
         let input = match self.reads.swap_remove(at) {
+            Read::Load(user) if fails => Input::LoadFailed { user },
+            Read::Export { user, number, .. } if fails => Input::Exported { user, number, page: None },
+            Read::Rows { user, after } if fails => Input::Rows { user, after, rows: None },
             Read::Look => {
                 let found = self.mailboxes().into_iter().map(|user| Input::Holds { user });
                 self.inputs.extend(found);

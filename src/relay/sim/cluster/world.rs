@@ -68,6 +68,8 @@ pub struct World {
     calls: BTreeMap<u64, Call>,
     next: u64,
     pub rough: bool,
+    /// Mailboxes cannot be read at times.
+    pub shaky: bool,
     /// Groups of nodes that do not reach each other.
     parted: bool,
     pub trouble: bool,
@@ -111,6 +113,7 @@ impl World {
             calls: BTreeMap::new(),
             next: 1,
             rough: !calm,
+            shaky: false,
             parted: false,
             trouble: false,
             trace: std::env::var_os("HONGYAN_TRACE").is_some(),
@@ -129,6 +132,12 @@ impl World {
             world.trouble = true;
         }
         world
+    }
+
+    /// From now on mailboxes cannot be read at times.
+    pub fn shake(&mut self) {
+        // Parcels that were held back for a mailbox may be overtaken when it moves just then.
+        (self.shaky, self.trouble) = (true, true);
     }
 
     pub fn length(&mut self) -> usize {
@@ -164,6 +173,8 @@ impl World {
 
     /// Ends all faults and lets everything settle.
     pub fn heal(&mut self) {
+        // A mailbox that cannot be read is given up on after ten seconds, and tried again.
+        let slow = std::mem::take(&mut self.shaky) || self.rough;
         self.join_again();
         for at in 0..self.nodes.len() {
             if !self.nodes[at].up {
@@ -197,7 +208,7 @@ impl World {
             for _ in 0..self.clients.len() {
                 self.connect_someone();
             }
-            self.now += if self.rough { 2_000 } else { 200 };
+            self.now += if slow { 2_000 } else { 200 };
             for at in 0..self.nodes.len() {
                 self.sync(at);
                 self.feed(at);

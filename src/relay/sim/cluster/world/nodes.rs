@@ -62,7 +62,8 @@ impl World {
         let count = self.nodes[at].reads.len();
         if count > 0 && self.nodes[at].up {
             let which = self.rng.below(count);
-            self.nodes[at].read(which);
+            let fails = self.shaky && self.rng.one_in(5);
+            self.nodes[at].read(which, fails);
         }
     }
 
