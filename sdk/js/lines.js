@@ -177,7 +177,10 @@ export class Lines {
     this.#race.stop(now);
     if (this.phase === 'up') {
       if (relay) this.#roam.missed(now, relay.url);
-      if (this.#moving) this.lost(now, error);
+      if (!this.#moving) return;
+      this.#moving = false;
+      // The line still serves, until the node ends it.
+      this.#moveAt = Math.max(now + this.#dial.pause(), notBefore);
     } else if (this.#refusal) this.#host.ended(this.#refusal);
     else if (!this.#reconnect) this.#host.ended(error);
     else this.#wait(Math.max(now + this.#dial.pause(), notBefore), now, error);
@@ -343,7 +346,8 @@ export class Lines {
     const moveUrl = this.#moveUrl;
     this.#moveAt = Infinity;
     this.#roam.moved(now, moveUrl);
-    const others = this.#roam.candidates().filter(({ url }) => url !== this.#relay?.url);
+    const here = moveUrl !== null && moveUrl === this.#relay?.url;
+    const others = this.#roam.candidates().filter(({ url }) => (url === this.#relay?.url) === here);
     if (others.length > 0) {
       this.#moving = true;
       this.#race.start(now, others, false);

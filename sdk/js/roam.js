@@ -147,7 +147,8 @@ export class Roamer {
   /** The server sends us away. @param {number} now @param {string | null} url to there */
   moved(now, url) {
     const { current } = this;
-    if (current) this.#relays = rank(this.#relays.map((one) => (one.url === current.url ? { ...one, draining: true } : one)));
+    // Sent to where we are: the mailbox has come there, and nothing goes away.
+    if (current && current.url !== url) this.#relays = rank(this.#relays.map((one) => (one.url === current.url ? { ...one, draining: true } : one)));
     this.#first = url ?? '';
     if (this.#first === '') this.#first = this.candidates()[0].url;
     this.measureAt = Math.min(this.measureAt, now + this.#about(this.#times.revisit)); // the way back, should it be nearer

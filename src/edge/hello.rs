@@ -78,12 +78,34 @@ pub async fn enter(edge: &Arc<Edge>, draft: Draft, open: Open) -> Result<Arc<Ses
     if edge.me() != NodeId::LOCAL {
         session.asks(open.clone());
     }
+    // A client that goes while the queue is full takes the request with it.
+    let left = Unasked(Some(session.clone()));
     let asked = edge.hub.open(open, session.clone()).await;
+    left.was_asked();
     if asked.is_err() {
-        leave(&session).await;
+        leave(&session);
         return Err(Rejected::new(Code::Busy, "this node is stopping; connect again in a moment"));
     }
     Ok(session)
+}
+
+/// A session that was counted in; counted out again when the relay was not asked for it.
+struct Unasked(Option<Arc<Session>>);
+
+impl Unasked {
+    fn was_asked(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unasked {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            leave(&session);
+        }
+    }
 }
 
 fn draft(
@@ -138,16 +160,21 @@ fn draft(
 }
 
 /// A session's transport is gone for good.
-pub async fn leave(session: &Session) {
+pub fn leave(session: &Session) {
     let edge = &session.edge;
     if !edge.census.leave(session) {
         return;
     }
-    near::leave(session);
+    // First, so that whoever has it carried just now finds it over.
     session.end(super::session::End::Leaving, "");
+    near::leave(session);
     edge.hub.metrics().sessions.get(session.transport.word()).dec();
     let reason = session.ended().map_or("", super::session::End::word);
     edge.hub.metrics().sessions_ended.get(reason).inc();
-    // A node that is stopping forgets its sessions anyway.
-    let _ = edge.hub.submit(vec![Input::Close { session: session.id }]).await;
+    let close = |session| vec![Input::Close { session }];
+    if !edge.hub.submit_now(close(session.id)) {
+        let (hub, id) = (edge.hub.clone(), session.id);
+        // Whoever calls may be gone before there is room. A node that is stopping forgets its sessions anyway.
+        edge.tracker.spawn(async move { hub.submit(close(id)).await });
+    }
 }

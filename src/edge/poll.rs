@@ -64,7 +64,7 @@ impl Polls {
             over.iter().filter_map(|sid| polls.remove(sid)).collect()
         };
         for poll in over {
-            leave(&poll.session).await;
+            leave(&poll.session);
         }
     }
 }
@@ -185,7 +185,7 @@ async fn start(edge: &Arc<Edge>, address: std::net::IpAddr, body: &Bytes) -> Res
     let session = hello(edge, text, Transport::Polling, address).await?;
     let mut secret = [0_u8; 16];
     if getrandom::fill(&mut secret).is_err() {
-        leave(&session).await;
+        leave(&session);
         return Err(Rejected::new(Code::Internal, "no random bytes to be had"));
     }
     let sid = format!("{}{:032x}", edge.me(), u128::from_be_bytes(secret));
@@ -211,7 +211,7 @@ async fn start(edge: &Arc<Edge>, address: std::net::IpAddr, body: &Bytes) -> Res
             Some(End::Code(code)) => code,
             _ => Code::Busy,
         };
-        leave(session).await;
+        leave(session);
         return Err(Rejected::new(code, code.word()));
     }
     let mut answers = poll.answers.lock();
@@ -295,7 +295,7 @@ pub async fn tell_here(edge: &Arc<Edge>, sid: &str, body: &Bytes) -> Result<Resp
     if poll.session.ended() == Some(End::Bye) {
         // The user is offline at once, not when the sweep comes by; nobody asks for what still waits.
         edge.polls.0.lock().remove(sid);
-        leave(&poll.session).await;
+        leave(&poll.session);
     }
     let mut out = Vec::new();
     let mut object = encode::Object::begin(&mut out);
@@ -316,6 +316,6 @@ pub async fn end(State(edge): State<Arc<Edge>>, Path(sid): Path<String>) -> Resu
 pub async fn end_here(edge: &Arc<Edge>, sid: &str) -> Result<StatusCode, Rejected> {
     let poll = edge.polls.0.lock().remove(sid).ok_or_else(gone)?;
     poll.session.end(End::Bye, "");
-    leave(&poll.session).await;
+    leave(&poll.session);
     Ok(StatusCode::NO_CONTENT)
 }

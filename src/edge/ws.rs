@@ -77,7 +77,7 @@ async fn serve(socket: WebSocket, session: Arc<Session>) {
     let end = poll_fn(|cx| pump.poll(cx)).await;
     let Pump { mut socket, session, .. } = pump;
     let _farewell = Farewell::begin(&session.edge);
-    leave(&session).await;
+    leave(&session);
     if let Some(end) = end {
         let goodbye = async {
             while let (Some(chunk), _) = session.take() {

@@ -78,12 +78,16 @@ pub(crate) enum Job {
     Stop,
 }
 
+/// What whoever asks a node that leaves is told to wait; another node answers at once.
+const RETIRED: Duration = Duration::from_secs(1);
+
 struct Inner {
     queue: mpsc::Sender<Job>,
     store: Arc<dyn Store>,
     next_session: AtomicU64,
     metrics: Arc<Metrics>,
     open: Arc<AtomicBool>,
+    retired: AtomicBool,
 }
 
 /// How the relay is.
@@ -154,7 +158,14 @@ impl Hub {
             // Nobody listens any more when the node is already gone.
             let _ = told.send(driver.run(jobs).await);
         });
-        let inner = Arc::new(Inner { queue, store, next_session: AtomicU64::new(1), metrics, open });
+        let inner = Arc::new(Inner {
+            queue,
+            store,
+            next_session: AtomicU64::new(1),
+            metrics,
+            open,
+            retired: AtomicBool::new(false),
+        });
         Ok((Self { inner }, end))
     }
 
@@ -167,9 +178,17 @@ impl Hub {
         self.ask_all(vec![(user, command)]).await.pop().unwrap_or(Err(Refused::Ended))
     }
 
+    /// From now on nothing is asked any more: this node leaves, and what it took could not go to the others.
+    pub fn retire(&self) {
+        self.inner.retired.store(true, Ordering::Release);
+    }
+
     /// Asks for many things at once; the answers are in the order of the questions.
     pub async fn ask_all(&self, commands: Vec<(UserKey, Command)>) -> Vec<Result<Answer, Refused>> {
         let count = commands.len();
+        if self.inner.retired.load(Ordering::Acquire) {
+            return (0..count).map(|_| Err(Refused::Busy(RETIRED))).collect();
+        }
         let (sender, answers) = oneshot::channel();
         let ended = || (0..count).map(|_| Err(Refused::Ended)).collect();
         if count == 0 || self.inner.queue.send(Job::Ask(commands, sender)).await.is_err() {

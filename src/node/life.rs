@@ -127,34 +127,50 @@ pub(super) async fn leave(edge: &Edge, hub: &Hub, mesh: &MeshHandle, deadline: t
     edge.tell_report().await;
     hub.drain(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
     let gone = tokio::time::Instant::now() + edge.send_after() + ARRIVAL;
-    let mut said = tokio::time::Instant::now();
-    loop {
-        let Some(status) = hub.status().await else { return };
-        let (left, parcels) = (status.owned.0, status.outbox.iter().map(|(_, count)| count).sum::<usize>());
-        let late = tokio::time::Instant::now() >= deadline;
-        if status.drained || (late && left + parcels == 0) {
-            info!(left, parcels, "drained");
-            break;
-        }
-        if late {
-            warn!(
-                left,
-                parcels,
-                "mailboxes are still here at the deadline; they follow their users when this node is back"
-            );
-            break;
-        }
-        if said.elapsed() >= Duration::from_secs(1) {
-            said = tokio::time::Instant::now();
-            info!(left, parcels, sessions = edge.sessions(), "draining");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    given_away(edge, hub, deadline).await;
     // Without links nobody carries them any more.
     while edge.carried() > 0 && tokio::time::Instant::now() < gone.min(deadline) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // A back end may have written something until now.
+    hub.retire();
+    match given_away(edge, hub, deadline).await {
+        Some(Left { all: true, mailboxes, parcels }) => info!(left = mailboxes, parcels, "drained"),
+        Some(Left { all: false, mailboxes, parcels }) => warn!(
+            left = mailboxes,
+            parcels,
+            "mailboxes are still here at the deadline; they follow their users when this node is back"
+        ),
+        None => {}
+    }
     mesh.leave().await;
+}
+
+/// What a node that leaves still has.
+struct Left {
+    /// It is nothing that could go.
+    all: bool,
+    mailboxes: usize,
+    parcels: usize,
+}
+
+/// Waits until nothing is here that could go to another node, or for the deadline. `None` when the relay has ended.
+async fn given_away(edge: &Edge, hub: &Hub, deadline: tokio::time::Instant) -> Option<Left> {
+    let mut said = tokio::time::Instant::now();
+    loop {
+        let status = hub.status().await?;
+        let (mailboxes, parcels) =
+            (status.owned.0, status.outbox.iter().map(|(_, count)| count).sum::<usize>());
+        let late = tokio::time::Instant::now() >= deadline;
+        if status.drained || late {
+            return Some(Left { all: status.drained || mailboxes + parcels == 0, mailboxes, parcels });
+        }
+        if said.elapsed() >= Duration::from_secs(1) {
+            said = tokio::time::Instant::now();
+            info!(left = mailboxes, parcels, sessions = edge.sessions(), "draining");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[cfg(test)]

@@ -247,11 +247,49 @@ describe('keeping the line', () => {
   test('where a move led to and nobody answers, the way back is known', () => {
     const bench = new Bench();
     bench.connect();
+    const { conn } = bench;
     bench.frames({ t: 'move', after: 0, url: 'http://other' });
     bench.pass(1);
     bench.lose();
     bench.lose();
-    assert.equal(bench.pass(5000).find((effect) => effect.do === 'open').url, 'http://node');
+    // The line that is there serves until its node ends it.
+    assert.equal(bench.state, 'connected');
+    assert.equal(bench.pass(600).find((effect) => effect.do === 'open').url, 'http://other', 'once more');
+    bench.lose();
+    bench.lose();
+    bench.lose({ conn });
+    const tried = bench.pass(5000).concat(bench.pass(5000)).filter((effect) => effect.do === 'open');
+    assert.ok(tried.some((effect) => effect.url === 'http://node'));
+  });
+
+  test('a relay that refuses because it is busy does not cost the line that serves', () => {
+    const bench = new Bench();
+    bench.connect();
+    const { conn } = bench;
+    bench.frames({ t: 'move', after: 0, url: 'http://other' });
+    bench.pass(1);
+    bench.opened();
+    bench.frames({ t: 'kick', code: 'busy', msg: '' });
+    assert.equal(bench.state, 'connected');
+    const sent = [...bench.send('c1'), ...bench.pass(1)].filter((effect) => effect.do === 'transmit');
+    assert.deepEqual(sent.map((effect) => effect.conn), [conn]);
+    assert.ok(bench.pass(5000).some((effect) => effect.do === 'open' && effect.url === 'http://other'), 'once more');
+    bench.opened();
+    bench.welcome();
+    assert.equal(bench.state, 'connected');
+  });
+
+  test('a move to where the page is begins the session there anew, and marks nothing', () => {
+    const bench = new Bench();
+    bench.connect();
+    const { conn } = bench;
+    bench.frames({ t: 'move', after: 0, url: 'http://node' });
+    assert.deepEqual(bench.pass(1).filter((effect) => effect.do === 'open').map((effect) => effect.url), ['http://node']);
+    bench.opened();
+    const effects = bench.welcome();
+    assert.ok(effects.some((effect) => effect.do === 'close' && effect.conn === conn), 'the old one is given up');
+    assert.equal(bench.state, 'connected');
+    assert.equal(bench.session.relay.url, 'http://node');
   });
 
   test('disconnect acks, says goodbye, and lets the page connect again', () => {

@@ -118,7 +118,7 @@ async fn run(edge: &Arc<Edge>, from: NodeId, id: u64, far: &Far, opening: Openin
             (None, None) => {}
         }
     };
-    leave(&session).await;
+    leave(&session);
     end
 }
 
@@ -127,7 +127,11 @@ fn find(edge: &Edge, from: NodeId, id: u64) -> Option<Arc<Far>> {
 }
 
 pub(super) fn up(edge: &Edge, from: NodeId, id: u64, last: bool, bytes: Vec<u8>) {
-    let Some(far) = find(edge, from, id) else { return };
+    let Some(far) = find(edge, from, id) else {
+        // The word that it is over may have found no room.
+        edge.tunnels.send(from, &Wire::Ended { id, end: End::Code(Code::Busy), elsewhere: false });
+        return;
+    };
     let Some(session) = far.session.get() else { return };
     let message = {
         let mut part = far.part.lock();

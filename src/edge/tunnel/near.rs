@@ -37,6 +37,12 @@ pub fn carry(session: &Arc<Session>, to: NodeId, opening: Opening) {
     if !edge.tunnels.send(to, &frame) {
         session.end(End::Code(Code::Busy), "the node that has the mailbox cannot be reached; connect again");
     }
+    if session.ended().is_some() {
+        // Its client went before it was carried: nobody will say so any more.
+        session.state.lock().carrier = None;
+        edge.tunnels.near.lock().remove(&session.id.0);
+        edge.tunnels.send(to, &Wire::Gone { id: session.id.0 });
+    }
 }
 
 /// Hands a message of the client on. `false`: the session is not carried.
@@ -61,8 +67,12 @@ pub fn took(session: &Session, bytes: usize) {
         (carrier.to, std::mem::take(&mut carrier.taken))
     };
     let bytes = u32::try_from(due.1).unwrap_or(u32::MAX);
-    // Without a link the session is about to end.
-    session.edge.tunnels.send(due.0, &Wire::Credit { id: session.id.0, bytes });
+    if !session.edge.tunnels.send(due.0, &Wire::Credit { id: session.id.0, bytes })
+        && let Some(carrier) = &mut session.state.lock().carrier
+    {
+        // The lane is full, and has room again when the client takes more; or there is no link, and the session is about to end.
+        carrier.taken += due.1;
+    }
 }
 
 /// The client is gone.
@@ -94,7 +104,11 @@ fn find(edge: &Edge, from: NodeId, id: u64) -> Option<Arc<Session>> {
 }
 
 pub(super) fn down(edge: &Edge, from: NodeId, id: u64, last: bool, bytes: &[u8]) {
-    let Some(session) = find(edge, from, id) else { return };
+    let Some(session) = find(edge, from, id) else {
+        // The word that its client is gone may have found no room.
+        edge.tunnels.send(from, &Wire::Gone { id });
+        return;
+    };
     let whole = {
         let mut state = session.state.lock();
         let Some(carrier) = &mut state.carrier else { return };
@@ -102,14 +116,27 @@ pub(super) fn down(edge: &Edge, from: NodeId, id: u64, last: bool, bytes: &[u8])
         if !last {
             return;
         }
+        // Messages are joined on their way to the client: a bracket and a comma of each are never written.
+        carrier.taken += 1;
         std::mem::take(&mut carrier.part)
     };
+    let first = !session.is_welcomed();
     session.hand_down(&whole);
+    if first && edge.is_draining() {
+        // It came too late to be told with the others.
+        session.ask_away(&edge.tunnels.url(from), 0);
+    }
 }
 
 pub(super) fn ended(edge: &Edge, from: NodeId, id: u64, end: End, elsewhere: bool) {
-    let Some(session) = find(edge, from, id) else { return };
-    edge.tunnels.near.lock().remove(&id);
+    let found = find(edge, from, id);
+    {
+        let mut near = edge.tunnels.near.lock();
+        if near.get(&id).is_some_and(|(to, _)| *to == from) {
+            near.remove(&id);
+        }
+    }
+    let Some(session) = found else { return };
     session.state.lock().carrier = None;
     if elsewhere && !session.is_welcomed() {
         // The mailbox has moved while the question was on its way; a client that comes again finds it.
