@@ -95,10 +95,11 @@ impl Relay {
                 let (cursor, forked) = mailbox.bound(cursor, open.reign, known);
                 (Some(cursor), forked)
             }
-            // New here, but not to an owner before: it is owed what has come since.
+            // New here, but not to an owner before: it is owed what has come since. That owner may have forgotten it in a
+            // crash, and may have taken in more before it gave the mailbox away.
             None if known.is_none() && open.reign.is_some() && open.reign != mailbox.reign() => {
                 let (cursor, forked) = mailbox.bound(Stamp::MAX, open.reign, None);
-                (Some(cursor), forked)
+                (Some(cursor.min(mailbox.furthest())), forked)
             }
             None => (known, false),
         };

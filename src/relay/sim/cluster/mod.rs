@@ -76,6 +76,8 @@ fn seeds_that_failed_once() {
     run(7_790, None);
     // A merge ended because rows could not be read, after another node had claimed the mailbox, which stayed open.
     run(2_000_149, None);
+    // A crash forgot a device, its mailbox took in a message and moved, and the device was to go on behind that.
+    run(1_006_796, None);
 }
 
 fn found(sabotage: Sabotage) -> bool {
