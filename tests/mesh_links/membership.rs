@@ -54,8 +54,7 @@ async fn a_node_that_dies_without_a_word_is_noticed_and_comes_back_as_a_later_st
     let noticed = start.elapsed();
     println!("noticed after {noticed:?}");
     assert_eq!(left, (false, false));
-    // Five seconds are promised; this machine may have other work.
-    assert!(noticed < Duration::from_secs(12), "{noticed:?}");
+    assert!(noticed < Duration::from_secs(6), "{noticed:?}");
     let timed_out = |event: &Event| matches!(event, Event::LinkDown { why: Why::TimedOut, .. });
     if !a.node.seen.iter().any(timed_out) {
         a.node.next("the end of the link", |event| timed_out(event).then_some(())).await;
@@ -85,15 +84,11 @@ async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
     wire.lead_to(again.handle.local_addr().unwrap());
     wire.cut(false);
     assert_eq!(a.node.member("b").await, options.incarnation);
-    let again_after = start.elapsed();
-    println!("in again after {again_after:?}: {:?}", a.node.ended_links());
+    println!("in again after {:?}: {:?}", start.elapsed(), a.node.ended_links());
     again.knows(&["a"]).await;
     a.node.listen(Duration::from_millis(100)).await;
     let down = |event: &&Event| matches!(event, Event::MemberDown { .. });
-    // A machine with other work may let it in so late that its death is noticed first.
-    if again_after < Duration::from_secs(2) {
-        assert_eq!(a.node.seen.iter().filter(down).count(), 0, "{:?}", a.node.seen);
-    }
+    assert_eq!(a.node.seen.iter().filter(down).count(), 0, "{:?}", a.node.seen);
     assert_eq!(a.node.links_with(dead), 1);
     talk(&mut a.node, &mut again).await;
 }
@@ -102,9 +97,10 @@ async fn a_node_that_starts_anew_is_let_in_before_its_death_was_noticed() {
 async fn a_node_that_leaves_is_gone_at_once() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let [mut a, b, mut c] = cluster.linked(["a", "b", "c"], |_| {}).await;
+    let start = Instant::now();
     b.handle.leave().await;
-    // By its own word: nobody had to notice that it is silent.
     assert_eq!(tokio::join!(a.gone(b.id()), c.gone(b.id())), (true, true));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     tokio::join!(a.listen(Duration::from_secs(1)), c.listen(Duration::from_secs(1)));
     for node in [&a, &c] {
         assert_eq!(node.links_with(b.id()), 0);

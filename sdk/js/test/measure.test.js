@@ -55,7 +55,7 @@ describe('measuring', () => {
     const start = Date.now();
     // Time for one answer of the slow one, and not for three.
     const { relays } = await of(a.url, { measure: 2000 });
-    assert.ok(Date.now() - start < 20_000);
+    assert.ok(Date.now() - start < 2500);
     const rtt = (server) => relays.find(({ url }) => url === server.url)?.rtt;
     assert.ok(rtt(slow) >= 795);
     assert.equal(rtt(dead), null);
